@@ -1,0 +1,105 @@
+"""The bell: rings after commit, best effort, from a thread of its own, so that a dead broker delays nobody.
+
+A doorbell that does not get through is no loss: the job is in the ledger, and the sweeper rings again.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Sequence
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from jobs.app import RINGER_TRANSPORT, make_app
+from jobs.kinds import GROUP, Kind
+from jobs.messages import Ring
+
+DONE = "continual.done"  # the channel on which workers say which jobs have ended
+BROKER_FAULTS = (OperationalError, redis.RedisError, OSError)
+
+
+def grouped(jobs: Iterable[tuple[str, Kind, str]]) -> list[Ring]:
+    """Rings for (queue, kind, job id) triples: one per queue and kind, in order, at most GROUP jobs each."""
+    by_bell: dict[tuple[str, Kind], list[str]] = {}
+    for queue_name, kind, job_id in jobs:
+        by_bell.setdefault((queue_name, kind), []).append(job_id)
+    size = {"predict": GROUP}
+    return [
+        Ring(queue_name, kind, tuple(ids[start : start + size.get(kind, 1)]))
+        for (queue_name, kind), ids in by_bell.items()
+        for start in range(0, len(ids), size.get(kind, 1))
+    ]
+
+
+def publish(app: Celery, ring: Ring, request_id: str | None = None) -> None:
+    """Put one message on its queue, now.
+
+    Raises:
+        any of BROKER_FAULTS: the broker did not take it.
+    """
+    headers = {"request_id": request_id} if request_id else None
+    app.send_task(
+        ring.kind,
+        args=[list(ring.job_ids)],
+        task_id=ring.task_id,
+        queue=ring.queue,
+        headers=headers,
+        retry=False,
+        ignore_result=True,
+    )
+
+
+class Bell:
+    """Rings doorbells and announces ends from a background thread.
+
+    Args:
+        redis_url: the broker.
+        on_fault: called with one sentence when the broker stops answering, and once more when it is back.
+    """
+
+    def __init__(self, redis_url: str, on_fault: Callable[[str], None]) -> None:
+        self.app = make_app(redis_url, RINGER_TRANSPORT)
+        self._redis = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
+        self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._on_fault = on_fault
+        self._down = False
+        self._thread = threading.Thread(target=self._run, name="bell", daemon=True)
+        self._thread.start()
+
+    def ring(self, jobs: Iterable[tuple[str, Kind, str]], request_id: str | None = None) -> None:
+        """Ring for committed jobs, given as (queue, kind, id); returns at once."""
+        for ring in grouped(jobs):
+            self._waiting.put(lambda ring=ring: publish(self.app, ring, request_id))  # type: ignore[misc]
+
+    def announce(self, job_ids: Sequence[str]) -> None:
+        """Tell whoever waits for these jobs that they have ended; returns at once."""
+        text = ",".join(job_ids)
+        self._waiting.put(lambda: self._publish_done(text))
+
+    def _publish_done(self, text: str) -> None:
+        self._redis.publish(DONE, text)
+
+    def close(self, timeout_s: float = 3.0) -> None:
+        """Deliver what waits, then stop."""
+        self._waiting.put(None)
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while (deliver := self._waiting.get()) is not None:
+            try:
+                deliver()
+            except BROKER_FAULTS as fault:
+                self._note(
+                    down=True,
+                    sentence=f"the broker does not answer ({type(fault).__name__}); the sweeper will ring again",
+                )
+            else:
+                self._note(down=False, sentence="the broker answers again")
+
+    def _note(self, down: bool, sentence: str) -> None:
+        if down != self._down:
+            self._down = down
+            self._on_fault(sentence)

@@ -1,0 +1,99 @@
+"""Files beside the ledger: request bodies, datasets, results, models. Written whole, made durable, then renamed into place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+CHUNK = 1 << 20
+
+
+class TooLarge(ValueError):
+    """A stream holds more bytes than it may."""
+
+
+class Artifacts:
+    """A folder of files; names are relative paths of our own making, such as `bodies/<job id>`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def path(self, name: str) -> Path:
+        """Where an artifact lies.
+
+        Raises:
+            ValueError: the name leads out of the folder.
+        """
+        path = (self.root / name).resolve()
+        if not path.is_relative_to(self.root):
+            raise ValueError(f"artifact name {name!r} leads out of the artifacts folder")
+        return path
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A path to write to; at the end of the block the file is flushed to disk and appears under `name`."""
+        target = self.path(name)
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = target.with_name(f"{target.name}.{os.getpid()}.part")
+        try:
+            yield draft
+            settle(draft, target)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def write(self, name: str, chunks: Iterable[bytes], most: int | None = None) -> tuple[int, str]:
+        """Store a stream. Returns its length in bytes and its SHA-256 in hex.
+
+        Raises:
+            TooLarge: it has more than `most` bytes; nothing is stored then.
+        """
+        digest, size = hashlib.sha256(), 0
+        with self.writing(name) as draft, draft.open("wb") as file:
+            for chunk in chunks:
+                size += len(chunk)
+                if most is not None and size > most:
+                    raise TooLarge(f"more than {most} bytes")
+                digest.update(chunk)
+                file.write(chunk)
+        return size, digest.hexdigest()
+
+    def digest(self, name: str) -> str:
+        """Hex SHA-256 of an artifact."""
+        with self.path(name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def remove(self, name: str) -> None:
+        """Delete an artifact or a folder of them; it may be gone already."""
+        path = self.path(name)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """Free space on the disk that holds the artifacts."""
+        return shutil.disk_usage(self.root).free
+
+
+def settle(draft: Path, target: Path) -> None:
+    """Rename a finished file into place so that it survives a power cut: file first, then its folder."""
+    with draft.open("rb+") as file:
+        os.fsync(file.fileno())
+    draft.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def chunks_of(file: BinaryIO) -> Iterator[bytes]:
+    """A file's bytes, a mebibyte at a time."""
+    while chunk := file.read(CHUNK):
+        yield chunk

@@ -1,0 +1,110 @@
+"""Which version serves: promotion, rollback, and a move of the alias by hand, each with its decision record.
+
+The ledger decides; the registry's alias follows (`alias_pending` until it has). When somebody moves the alias in
+MLflow's own page, the ledger follows it instead (`adopt`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+
+from storage import decisions, detectors, models, versions
+from storage.decisions import Action, Decision
+from storage.detectors import Detector
+from storage.ids import new_id
+
+
+class NothingToRollBack(LookupError):
+    """The model has no champion, or its champion replaced nobody."""
+
+
+def serve(tx: Connection, name: str, version: str, start: int, **also: Any) -> None:
+    """Let a version serve from now on: its detector starts afresh at position `start`, the cool-down begins at the history's end.
+
+    Args:
+        also: further columns of the model to set.
+    """
+    model = models.lock(tx, name)
+    values = {
+        "champion": version,
+        "alias_pending": True,
+        "drifting": False,
+        "follow_up_at": None,
+        "change_position": None,
+    }
+    values |= {"attempt_head": model.head, "attempt_rows": model.rows}
+    models.change(tx, name, **(values | also))
+    detectors.begin(tx, Detector(name, version, start, start, {}, None))
+
+
+def record(
+    tx: Connection,
+    name: str,
+    action: Action,
+    version: str | None,
+    from_version: str | None,
+    reason: str,
+    now: float,
+    job_id: str | None = None,
+    evidence: Mapping[str, Any] | None = None,
+) -> Decision:
+    """Write a decision record."""
+    decision = Decision(new_id(now), name, now, action, version, from_version, reason, job_id, evidence or {})
+    decisions.add(tx, decision)
+    return decision
+
+
+def roll_back(tx: Connection, name: str, by: str, now: float) -> Decision:
+    """Let the version serve again that the champion replaced; labels from before start no training.
+
+    Raises:
+        KeyError: no such model.
+        NothingToRollBack: there is no earlier version.
+    """
+    model = models.lock(tx, name)
+    champion = versions.get(tx, name, model.champion) if model.champion else None
+    previous = versions.get(tx, name, champion.promoted_from) if champion and champion.promoted_from else None
+    if champion is None or previous is None:
+        raise NothingToRollBack(f"'{name}' has no version before {model.champion or 'its first'} to roll back to")
+    serve(
+        tx,
+        name,
+        previous.name,
+        model.head,
+        performance=previous.metrics.get("score"),
+        classes=previous.classes,
+    )
+    reason = f"Rolled back from version {champion.name} to {previous.name} by {by}."
+    evidence = {"by": by, "head": model.head}
+    return record(tx, name, "rollback", previous.name, champion.name, reason, now, evidence=evidence)
+
+
+def adopt(tx: Connection, name: str, version: str, now: float) -> Decision | None:
+    """Follow an alias that somebody moved in the registry; None if the ledger does not know that version (it is refused)."""
+    model = models.lock(tx, name)
+    known = versions.get(tx, name, version)
+    if known is None or model.alias_pending or model.champion == version:
+        return None
+    serve(
+        tx,
+        name,
+        version,
+        model.head,
+        alias_pending=False,
+        performance=known.metrics.get("score"),
+        classes=known.classes,
+    )
+    reason = f"The alias 'champion' was moved from version {model.champion} to {version} in the model registry."
+    return record(
+        tx,
+        name,
+        "promote",
+        version,
+        model.champion,
+        reason,
+        now,
+        evidence={"by": "registry", "head": model.head},
+    )

@@ -1,0 +1,41 @@
+"""Drift checks: what each one compared and decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select
+
+from storage.pages import Page, page
+from storage.schema import checks
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A finished check; `result` is what its job answers, with every statistic that was compared."""
+
+    id: str
+    job_id: str
+    model: str
+    created_at: float
+    result: Mapping[str, Any]
+
+
+def _of(row: Row[Any]) -> Check:
+    return Check(*tuple(row))
+
+
+def add(tx: Connection, check: Check) -> None:
+    tx.execute(insert(checks).values(asdict(check)))
+
+
+def listed(tx: Connection, model: str, limit: int, cursor: str | None) -> Page[Check]:
+    """A page of the model's checks, newest first."""
+    return page(tx, select(checks).where(checks.c.model == model), checks.c.id, limit, cursor, _of)
+
+
+def last(tx: Connection, model: str) -> Check | None:
+    row = tx.execute(select(checks).where(checks.c.model == model).order_by(checks.c.id.desc()).limit(1)).first()
+    return _of(row) if row else None

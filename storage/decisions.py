@@ -1,0 +1,42 @@
+"""Decision records: every training, promotion, rejection and rollback, with its reason and its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, insert, select
+
+from storage.pages import Page, page
+from storage.schema import decisions
+
+Action = Literal["train", "promote", "reject", "rollback"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One decision, `reason` in a sentence for a person, `evidence` with the figures behind it."""
+
+    id: str
+    model: str
+    created_at: float
+    action: Action
+    version: str | None
+    from_version: str | None
+    reason: str
+    job_id: str | None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _of(row: Row[Any]) -> Decision:
+    return Decision(*tuple(row))
+
+
+def add(tx: Connection, decision: Decision) -> None:
+    tx.execute(insert(decisions).values(asdict(decision)))
+
+
+def listed(tx: Connection, model: str, limit: int, cursor: str | None) -> Page[Decision]:
+    """A page of the model's decisions, newest first."""
+    return page(tx, select(decisions).where(decisions.c.model == model), decisions.c.id, limit, cursor, _of)

@@ -1,0 +1,84 @@
+"""Incidents: what people are told. One incident is one message, edited as the incident moves on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from storage.ids import new_id
+from storage.pages import Page, page
+from storage.schema import incidents
+
+State = Literal["opened", "retraining", "resolved", "told"]
+OPEN: tuple[State, ...] = ("opened", "retraining")
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A row of `incidents`; `kind` is the notification's kind, `lines` its timeline, oldest first."""
+
+    id: str
+    key: str
+    model: str | None
+    kind: str
+    state: State
+    title: str
+    lines: list[str]
+    message_id: str | None
+    sent_revision: int
+    revision: int
+    opened_at: float
+    updated_at: float
+
+
+def _of(row: Row[Any]) -> Incident:
+    return Incident(*tuple(row))
+
+
+def get(tx: Connection, incident_id: str) -> Incident | None:
+    row = tx.execute(select(incidents).where(incidents.c.id == incident_id)).first()
+    return _of(row) if row else None
+
+
+def listed(tx: Connection, limit: int, cursor: str | None) -> Page[Incident]:
+    """A page of incidents, newest first."""
+    return page(tx, select(incidents), incidents.c.id, limit, cursor, _of)
+
+
+def find_open(tx: Connection, key: str) -> Incident | None:
+    """The incident of this key that is not over yet."""
+    query = select(incidents).where(incidents.c.key == key, incidents.c.state.in_(OPEN)).with_for_update()
+    row = tx.execute(query).first()
+    return _of(row) if row else None
+
+
+def tell(
+    tx: Connection,
+    key: str,
+    model: str | None,
+    kind: str,
+    state: State,
+    title: str,
+    lines: Sequence[str],
+    now: float,
+) -> str:
+    """Open an incident, or move the open one of this key on: its lines are added to the timeline. Returns its id."""
+    known = find_open(tx, key)
+    if known is None:
+        values = {"id": new_id(now), "key": key, "model": model, "opened_at": now, "lines": list(lines)}
+        tx.execute(insert(incidents).values(**values, kind=kind, state=state, title=title, updated_at=now))
+        return str(values["id"])
+    timeline = [*known.lines, *lines][-30:]
+    statement = update(incidents).where(incidents.c.id == known.id)
+    moved = {"kind": kind, "state": state, "title": title, "lines": timeline, "updated_at": now}
+    tx.execute(statement.values(**moved, revision=incidents.c.revision + 1))
+    return known.id
+
+
+def sent(tx: Connection, incident_id: str, message_id: str | None, revision: int) -> None:
+    """Note that people have been told of the incident up to this revision."""
+    statement = update(incidents).where(incidents.c.id == incident_id)
+    tx.execute(statement.values(message_id=message_id, sent_revision=revision))

@@ -1,0 +1,170 @@
+"""The jobs table as clients see it: accepted, read, listed, cancelled. Claims, leases and ends are in `ledger`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from storage.dialects import upsert
+from storage.ids import new_id, time_of
+from storage.pages import Page, page
+from storage.schema import jobs
+
+Status = Literal["queued", "running", "succeeded", "failed", "dead", "cancelled"]
+TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "dead", "cancelled"})
+RING_GRACE_S = 3.0  # a job that is still queued this long after its commit is rung again by the sweeper
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job about to be accepted.
+
+    `delay` is seconds until it is rung; `lane` names jobs that must not run side by side;
+    `dedupe_key` makes a second insert of the same key a no-op.
+    """
+
+    id: str
+    kind: str
+    model: str
+    queue: str
+    max_attempts: int
+    payload: bytes | None = None
+    artifact: str | None = None
+    dedupe_key: str | None = None
+    lane: str | None = None
+    request_id: str | None = None
+    delay: float = 0.0
+
+    @classmethod
+    def make(cls, kind: str, model: str, queue: str, now: float, max_attempts: int, **rest: Any) -> NewJob:
+        """A job with a fresh id of this moment."""
+        return cls(new_id(now), kind, model, queue, max_attempts, **rest)
+
+    @property
+    def created_at(self) -> float:
+        """The moment in its id, so that jobs sorted by id are sorted by time as well."""
+        return time_of(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A row of the ledger; see `schema.jobs` for the columns."""
+
+    id: str
+    kind: str
+    model: str
+    queue: str
+    status: Status
+    attempt: int
+    max_attempts: int
+    failures: int
+    payload: bytes | None
+    artifact: str | None
+    owner: str | None
+    task_id: str | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    progress: float | None
+    result: str | None
+    error: str | None
+    result_artifact: str | None
+    lane: str | None
+    request_id: str | None
+
+
+SEEN = [jobs.c[name] for name in Job.__slots__]
+
+
+def job_of(row: Row[Any]) -> Job:
+    return Job(*tuple(row))
+
+
+def add(tx: Connection, new: Sequence[NewJob]) -> list[NewJob]:
+    """Insert jobs as queued; those whose dedupe key is taken are left out. Returns the ones inserted, to be rung after commit."""
+    plain = [job for job in new if job.dedupe_key is None]
+    if plain:
+        tx.execute(insert(jobs), [_values(job) for job in plain])
+    return plain + [job for job in new if job.dedupe_key is not None and _add_once(tx, job)]
+
+
+def _add_once(tx: Connection, job: NewJob) -> bool:
+    statement = upsert(tx, jobs).values(_values(job)).on_conflict_do_nothing(index_elements=["dedupe_key"])
+    return bool(tx.execute(statement.returning(jobs.c.id)).first())
+
+
+def _values(job: NewJob) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "model": job.model,
+        "queue": job.queue,
+        "status": "queued",
+        "attempt": 0,
+        "failures": 0,
+        "max_attempts": job.max_attempts,
+        "payload": job.payload,
+        "artifact": job.artifact,
+        "created_at": job.created_at,
+        "next_publish_at": job.created_at + (job.delay or RING_GRACE_S),
+        "dedupe_key": job.dedupe_key,
+        "lane": job.lane,
+        "request_id": job.request_id,
+    }
+
+
+def get(tx: Connection, job_id: str) -> Job | None:
+    """The job, or None if it was never accepted."""
+    row = tx.execute(select(*SEEN).where(jobs.c.id == job_id)).first()
+    return job_of(row) if row else None
+
+
+def get_many(tx: Connection, job_ids: Sequence[str]) -> dict[str, Job]:
+    """Those of the jobs that exist, by id."""
+    return {row.id: job_of(row) for row in tx.execute(select(*SEEN).where(jobs.c.id.in_(job_ids)))}
+
+
+def listed(tx: Connection, kind: str | None, status: str | None, model: str | None, limit: int, cursor: str | None) -> Page[Job]:
+    """A page of jobs, newest first, without their payloads."""
+    query = select(*SEEN)
+    for column, value in ((jobs.c.kind, kind), (jobs.c.status, status), (jobs.c.model, model)):
+        if value is not None:
+            query = query.where(column == value)
+    return page(tx, query, jobs.c.id, limit, cursor, job_of)
+
+
+def cancel(tx: Connection, job_id: str, now: float) -> Literal["cancelled", "terminal", "unknown"]:
+    """Cancel a queued or running job. A worker that still runs it finds at its next heartbeat, or at its finish, that it is lost."""
+    statement = (
+        update(jobs)
+        .where(jobs.c.id == job_id, jobs.c.status.in_(["queued", "running"]))
+        .values(status="cancelled", finished_at=now, lease_until=None, next_publish_at=None, payload=None)
+    )
+    if tx.execute(statement).rowcount:
+        return "cancelled"
+    return "terminal" if tx.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first() else "unknown"
+
+
+def open_job(tx: Connection, kind: str, model: str) -> str | None:
+    """The id of the model's job of this kind that is queued or running, if there is one."""
+    query = select(jobs.c.id).where(jobs.c.kind == kind, jobs.c.model == model, jobs.c.status.in_(["queued", "running"]))
+    return tx.execute(query.order_by(jobs.c.id).limit(1)).scalar()
+
+
+def count_queued(tx: Connection) -> int:
+    """How many jobs wait."""
+    return int(tx.execute(select(func.count()).select_from(jobs).where(jobs.c.status == "queued")).scalar_one())
+
+
+def wake_waiting(tx: Connection, model: str, now: float) -> None:
+    """Let predictions that waited for the model's first champion be rung by the next sweep."""
+    waiting = (
+        jobs.c.model == model,
+        jobs.c.kind == "predict",
+        jobs.c.status == "queued",
+        jobs.c.deadline_at.is_not(None),
+    )
+    tx.execute(update(jobs).where(*waiting).values(deadline_at=None, next_publish_at=now))

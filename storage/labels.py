@@ -1,0 +1,129 @@
+"""Labels that come back: the latest wins, each change is kept, and each row gets one position in its model's history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
+
+from storage.models import take_positions
+from storage.schema import label_changes, labels
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a batch of labels."""
+
+    accepted: int
+    duplicate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One label as it stands, with the ones it replaced, oldest first. `label` is a JSON scalar."""
+
+    job_id: str
+    row: int
+    label: str
+    labelled_at: float
+    history: list[tuple[str, float]]
+
+
+Key = tuple[str, int]  # (job id, row)
+
+
+def store(tx: Connection, model: str, given: Sequence[tuple[Key, str]], now: float) -> Stored:
+    """Store labels of one model's predictions, in order; a key may come twice, the later one wins.
+
+    Args:
+        given: ((job id, row), label as a JSON scalar); every key must be a row of a logged prediction of `model`.
+    """
+    current = _current(tx, [key for key, _ in given])
+    new: dict[Key, str] = {}
+    changed: dict[Key, str] = {}
+    replaced: list[dict[str, Any]] = []
+    accepted = 0
+    for key, label in given:
+        known = new.get(key) or changed.get(key) or (current[key][0] if key in current else None)
+        if known == label:
+            continue
+        accepted += 1
+        if known is not None:
+            before = current[key][1] if key in current and key not in changed else now
+            replaced.append(_change(key, known, before, now))
+        (changed if key in current else new)[key] = label
+    _insert(tx, model, new, now)
+    _update(tx, changed, now)
+    if replaced:
+        tx.execute(insert(label_changes), replaced)
+    return Stored(accepted, len(given) - accepted)
+
+
+def _change(key: Key, label: str, since: float, now: float) -> dict[str, Any]:
+    return {"job_id": key[0], "row": key[1], "label": label, "labelled_at": since, "replaced_at": now}
+
+
+def _current(tx: Connection, keys: Sequence[Key]) -> dict[Key, tuple[str, float]]:
+    found: dict[Key, tuple[str, float]] = {}
+    columns = (labels.c.job_id, labels.c.row, labels.c.label, labels.c.labelled_at)
+    for start in range(0, len(keys), 400):
+        query = select(*columns).where(tuple_(labels.c.job_id, labels.c.row).in_(keys[start : start + 400]))
+        found |= {(row.job_id, row.row): (row.label, row.labelled_at) for row in tx.execute(query)}
+    return found
+
+
+def _insert(tx: Connection, model: str, new: Mapping[Key, str], now: float) -> None:
+    if not new:
+        return
+    first = take_positions(tx, model, len(new))
+    rows = [
+        {
+            "job_id": job_id,
+            "row": row,
+            "model": model,
+            "position": first + n,
+            "label": label,
+            "labelled_at": now,
+        }
+        for n, ((job_id, row), label) in enumerate(new.items())
+    ]
+    tx.execute(insert(labels), rows)
+
+
+_UPDATE = (
+    update(labels)
+    .where(labels.c.job_id == bindparam("b_job"), labels.c.row == bindparam("b_row"))
+    .values(label=bindparam("b_label"), labelled_at=bindparam("b_now"))
+)
+
+
+def _update(tx: Connection, changed: Mapping[Key, str], now: float) -> None:
+    rows = [{"b_job": key[0], "b_row": key[1], "b_label": label, "b_now": now} for key, label in changed.items()]
+    if rows:
+        tx.execute(_UPDATE, rows)
+
+
+def of_job(tx: Connection, job_id: str) -> list[Labelled]:
+    """The labels of one job's predictions, by row, each with its history."""
+    before: dict[int, list[tuple[str, float]]] = {}
+    changes = select(label_changes).where(label_changes.c.job_id == job_id).order_by(label_changes.c.id)
+    for row in tx.execute(changes):
+        before.setdefault(row.row, []).append((row.label, row.labelled_at))
+    query = select(labels).where(labels.c.job_id == job_id).order_by(labels.c.row)
+    return [Labelled(job_id, row.row, row.label, row.labelled_at, before.get(row.row, [])) for row in tx.execute(query)]
+
+
+def between(tx: Connection, model: str, start: int, stop: int) -> list[tuple[int, str, int, str]]:
+    """Labels at positions [start, stop) as (position, job id, row, label JSON), oldest first."""
+    query = select(labels.c.position, labels.c.job_id, labels.c.row, labels.c.label).where(
+        labels.c.model == model, labels.c.position >= start, labels.c.position < stop
+    )
+    return [(p, job, row, label) for p, job, row, label in tx.execute(query.order_by(labels.c.position))]
+
+
+def rate(tx: Connection, model: str, since: float) -> int:
+    """How many labels of the model came since a moment."""
+    query = select(func.count()).select_from(labels).where(labels.c.model == model, labels.c.labelled_at >= since)
+    return int(tx.execute(query).scalar_one())

@@ -1,0 +1,299 @@
+"""The state machine of jobs: claim, lease, heartbeat, fence, finish, release, expiry.
+
+    queued ──claim──▶ running ──finish──▶ succeeded | failed
+      ▲                 │ │
+      │◀──release───────┘ │   (soft shutdown: the attempt is refunded; retry: it is not)
+      │◀──expire──────────┘   (silent worker: quarantined, or `dead` after the last attempt)
+
+Each claim has an owner token of its own. Every later word of the worker carries it, so a worker that was
+thought dead and comes back changes nothing: its token no longer owns the row. That is the fence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import Connection, bindparam, exists, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from storage.jobs import SEEN, Job, Status, job_of
+from storage.schema import jobs
+
+RUNNING = jobs.c.status == "running"
+RING_AGAIN_S = 5.0  # between two doorbells for a job that stays queued
+QUARANTINE = "quarantine"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended: JSON texts as they will be answered."""
+
+    job_id: str
+    status: Status
+    result: str | None = None
+    error: str | None = None
+    result_artifact: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Doorbell:
+    """A job to be rung: which queue, which kind of task, which job."""
+
+    queue: str
+    kind: str
+    job_id: str
+
+
+def error_json(kind: str, message: str, attempts: int, errors: Sequence[object] = ()) -> str:
+    """A job's error as it is answered: type, one sentence, attempts, and the faults of its rows where there are any."""
+    error: dict[str, object] = {"type": kind, "message": message, "attempts": attempts}
+    return msgspec.json.encode(error | ({"errors": list(errors)} if errors else {})).decode()
+
+
+def claim(tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, now: float, lease_s: float) -> list[Job]:
+    """Take those of the jobs that are queued, and whose lane is free, for `lease_s` seconds.
+
+    What is missing in the answer was claimed by another, ended, or waits for its lane: leave it alone.
+    """
+    other = jobs.alias()
+    lane_taken = exists().where(other.c.lane == jobs.c.lane, other.c.status == "running")
+    free = (
+        select(jobs.c.id)
+        .where(jobs.c.id.in_(job_ids), jobs.c.status == "queued", or_(jobs.c.lane.is_(None), ~lane_taken))
+        .order_by(jobs.c.id)
+        .with_for_update(skip_locked=True)
+    )
+    values = {
+        "status": "running",
+        "attempt": jobs.c.attempt + 1,
+        "owner": owner,
+        "task_id": task_id,
+        "lease_until": now + lease_s,
+        "started_at": now,
+        "next_publish_at": None,
+        "deadline_at": None,
+    }
+    statement = update(jobs).where(jobs.c.id.in_(free.scalar_subquery())).values(values).returning(*SEEN)
+    try:
+        with tx.begin_nested():
+            rows = tx.execute(statement).all()
+    except IntegrityError:  # two workers took jobs of one lane at once: the unique index let one of them through
+        return []
+    return sorted((job_of(row) for row in rows), key=lambda job: job.id)
+
+
+def heartbeat(tx: Connection, owners: Sequence[str], now: float, lease_s: float) -> set[str]:
+    """Extend the leases of these claims. Returns the owners that still hold at least one job."""
+    statement = update(jobs).where(jobs.c.owner.in_(owners), RUNNING).values(lease_until=now + lease_s)
+    return set(tx.execute(statement.returning(jobs.c.owner)).scalars())
+
+
+def held(tx: Connection, owner: str) -> set[str]:
+    """The ids that this claim still owns, locked until the transaction ends."""
+    return set(tx.execute(select(jobs.c.id).where(jobs.c.owner == owner, RUNNING).with_for_update()).scalars())
+
+
+_FINISH = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("b_id"), jobs.c.owner == bindparam("b_owner"), RUNNING)
+    .values(
+        status=bindparam("b_status"),
+        result=bindparam("b_result"),
+        error=bindparam("b_error"),
+        result_artifact=bindparam("b_artifact"),
+        finished_at=bindparam("b_now"),
+        progress=None,
+        lease_until=None,
+        payload=None,
+    )
+)
+
+
+def finish(tx: Connection, owner: str, outcomes: Sequence[Outcome], now: float) -> set[str]:
+    """Record how jobs of this claim ended. Returns the ids recorded; the others were lost (cancelled, or taken for dead)."""
+    mine = held(tx, owner)
+    rows = [
+        {
+            "b_id": outcome.job_id,
+            "b_owner": owner,
+            "b_status": outcome.status,
+            "b_result": outcome.result,
+            "b_error": outcome.error,
+            "b_artifact": outcome.result_artifact,
+            "b_now": now,
+        }
+        for outcome in outcomes
+        if outcome.job_id in mine
+    ]
+    if rows:
+        tx.execute(_FINISH, rows)
+    return {str(row["b_id"]) for row in rows}
+
+
+def retry(tx: Connection, owner: str, job_ids: Sequence[str], at: float) -> None:
+    """Give jobs back after an unexpected error, to be rung at `at`."""
+    statement = (
+        update(jobs)
+        .where(jobs.c.owner == owner, jobs.c.id.in_(job_ids), RUNNING)
+        .values(
+            status="queued",
+            owner=None,
+            lease_until=None,
+            progress=None,
+            next_publish_at=at,
+            failures=jobs.c.failures + 1,
+        )
+    )
+    tx.execute(statement)
+
+
+def release(tx: Connection, owner_prefix: str, now: float) -> int:
+    """Give back all jobs of the claims that start with `owner_prefix`, with their attempts refunded: a soft shutdown."""
+    statement = (
+        update(jobs)
+        .where(jobs.c.owner.startswith(owner_prefix, autoescape=True), RUNNING)
+        .values(
+            status="queued",
+            owner=None,
+            lease_until=None,
+            progress=None,
+            next_publish_at=now,
+            attempt=jobs.c.attempt - 1,
+            started_at=None,
+        )
+    )
+    return tx.execute(statement).rowcount
+
+
+def progress(tx: Connection, owner: str, job_id: str, share: float) -> None:
+    """Say how much of a running job is done, 0 to 1."""
+    tx.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.owner == owner, RUNNING).values(progress=share))
+
+
+def wait_for_champion(tx: Connection, job_ids: Sequence[str], task_id: str, now: float, wait_s: float) -> None:
+    """Leave predictions queued until their model has a champion, each at most `wait_s` seconds from its acceptance."""
+    statement = (
+        update(jobs)
+        .where(jobs.c.id.in_(job_ids), jobs.c.status == "queued")
+        .values(deadline_at=jobs.c.created_at + wait_s, next_publish_at=now + RING_AGAIN_S, task_id=task_id)
+    )
+    tx.execute(statement)
+
+
+def fail_hopeless(tx: Connection, now: float) -> list[str]:
+    """End the predictions whose wait for a champion is over. Returns their ids."""
+    query = select(jobs.c.id, jobs.c.model, jobs.c.attempt, jobs.c.created_at).where(
+        jobs.c.status == "queued", jobs.c.deadline_at <= now
+    )
+    rows = tx.execute(query.with_for_update(skip_locked=True)).all()
+    for row in rows:
+        message = f"No champion of '{row.model}' after {now - row.created_at:.0f} s."
+        values = {
+            "status": "failed",
+            "error": error_json("no_model", message, row.attempt),
+            "finished_at": now,
+            "payload": None,
+            "next_publish_at": None,
+        }
+        tx.execute(update(jobs).where(jobs.c.id == row.id, jobs.c.status == "queued").values(values))
+    return [row.id for row in rows]
+
+
+def expire(tx: Connection, now: float) -> tuple[list[Doorbell], list[Job]]:
+    """Take jobs back from workers that fell silent. Returns the ones to ring (alone, in quarantine) and the ones now dead."""
+    query = select(*SEEN).where(RUNNING, jobs.c.lease_until < now).with_for_update(skip_locked=True)
+    silent = [job_of(row) for row in tx.execute(query)]
+    dead = [job for job in silent if job.attempt >= job.max_attempts]
+    for job in dead:
+        message = f"It took its worker down, or its worker fell silent, on each of {job.attempt} attempts."
+        _end_dead(tx, job, error_json("worker_lost", message, job.attempt), now)
+    again = [job for job in silent if job.attempt < job.max_attempts]
+    statement = (
+        update(jobs)
+        .where(jobs.c.id.in_([job.id for job in again]), RUNNING)
+        .values(
+            status="queued",
+            owner=None,
+            lease_until=None,
+            progress=None,
+            queue=QUARANTINE,
+            next_publish_at=now + RING_AGAIN_S,
+        )
+    )
+    if again:
+        tx.execute(statement)
+    return [Doorbell(QUARANTINE, job.kind, job.id) for job in again], dead
+
+
+def _end_dead(tx: Connection, job: Job, error: str, now: float) -> None:
+    values = {"status": "dead", "error": error, "finished_at": now, "lease_until": None, "progress": None}
+    tx.execute(update(jobs).where(jobs.c.id == job.id, RUNNING).values(values))
+
+
+def due(tx: Connection, now: float, most: int) -> list[Doorbell]:
+    """The oldest queued jobs whose doorbell is due: it was lost, or is still on its way."""
+    query = (
+        select(jobs.c.queue, jobs.c.kind, jobs.c.id)
+        .where(jobs.c.status == "queued", jobs.c.next_publish_at <= now)
+        .order_by(jobs.c.id)
+        .limit(most)
+    )
+    return [Doorbell(*row) for row in tx.execute(query)]
+
+
+def rung(tx: Connection, job_ids: Sequence[str], now: float) -> None:
+    """Note that these queued jobs were rung, or are known to be in their queue: not due again for a while."""
+    statement = update(jobs).where(jobs.c.id.in_(job_ids), jobs.c.status == "queued")
+    tx.execute(statement.values(next_publish_at=now + RING_AGAIN_S))
+
+
+def next_in_lane(tx: Connection, lane: str | None) -> Doorbell | None:
+    """The oldest job that waits for this lane."""
+    if lane is None:
+        return None
+    query = select(jobs.c.queue, jobs.c.kind, jobs.c.id).where(jobs.c.lane == lane, jobs.c.status == "queued")
+    row = tx.execute(query.order_by(jobs.c.id).limit(1)).first()
+    return Doorbell(*row) if row else None
+
+
+def all_queued(tx: Connection, most: int) -> list[Doorbell]:
+    """Every queued job, oldest first: for when the broker lost its memory."""
+    query = select(jobs.c.queue, jobs.c.kind, jobs.c.id).where(jobs.c.status == "queued").order_by(jobs.c.id)
+    return [Doorbell(*row) for row in tx.execute(query.limit(most))]
+
+
+def backlog(tx: Connection) -> dict[str, tuple[int, float]]:
+    """Queued jobs by queue: how many, and when the oldest was accepted."""
+    query = select(jobs.c.queue, func.count(), func.min(jobs.c.created_at)).where(jobs.c.status == "queued")
+    return {queue: (int(count), float(oldest)) for queue, count, oldest in tx.execute(query.group_by(jobs.c.queue))}
+
+
+def counts(tx: Connection) -> list[tuple[str, str, int]]:
+    """How many jobs there are of each (kind, status)."""
+    query = select(jobs.c.kind, jobs.c.status, func.count()).group_by(jobs.c.kind, jobs.c.status)
+    return [(kind, status, int(count)) for kind, status, count in tx.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Jobs of one kind, queue and status: how many, and how often they were retried."""
+
+    kind: str
+    queue: str
+    status: str
+    count: int
+    retries: int
+
+
+def census(tx: Connection) -> list[Census]:
+    """All jobs that the ledger holds, counted."""
+    group = (jobs.c.kind, jobs.c.queue, jobs.c.status)
+    rows = tx.execute(select(*group, func.count(), func.sum(jobs.c.failures)).group_by(*group))
+    return [Census(kind, queue, status, int(count), int(retries)) for kind, queue, status, count, retries in rows]
+
+
+def owners(tx: Connection) -> list[str]:
+    """The owner token of each running job."""
+    return list(tx.execute(select(jobs.c.owner).where(RUNNING, jobs.c.owner.is_not(None))).scalars())

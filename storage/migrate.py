@@ -1,0 +1,37 @@
+"""Bring the ledger's tables to the newest form; safe to run by several processes at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import inspect, text
+
+from storage.database import Database
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+LOCK = 0x636D6C  # PostgreSQL advisory lock: one migrator at a time (SQLite has its own writer's lock)
+
+
+def migrate(database: Database) -> None:
+    """Apply all migrations that are missing. Alembic is imported only if there are any: it is a third of the API's start."""
+    if is_current(database):
+        return
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.begin() as tx:
+        if not database.sqlite:
+            tx.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+        config.attributes["connection"] = tx
+        command.upgrade(config, "head")
+
+
+def is_current(database: Database) -> bool:
+    """Whether the newest migration (files are named `<revision>_<what>.py`, in order) has been applied."""
+    newest = max(file.stem for file in (MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
+    with database.read() as tx:
+        if not inspect(tx).has_table("alembic_version"):
+            return False
+        return newest in tx.execute(text("SELECT version_num FROM alembic_version")).scalars()

@@ -1,0 +1,76 @@
+"""The prediction log: what each succeeded predict job was asked, so that a label that comes back later finds its row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection, func, insert, select
+
+from storage.schema import predictions
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One predict job's rows: `features` is a PackedRows message, or None where `artifact` names the file that holds it."""
+
+    job_id: str
+    model: str
+    version: str
+    rows: int
+    features: bytes | None
+    artifact: str | None
+    created_at: float
+
+
+def log(tx: Connection, entries: Sequence[Logged]) -> None:
+    """Add what was predicted, in the transaction that finishes the jobs."""
+    if entries:
+        tx.execute(insert(predictions), [asdict(entry) for entry in entries])
+
+
+def get_many(tx: Connection, job_ids: Sequence[str]) -> dict[str, Logged]:
+    """Those of the jobs that are in the log, by id."""
+    found: dict[str, Logged] = {}
+    for start in range(0, len(job_ids), 1000):
+        query = select(predictions).where(predictions.c.job_id.in_(job_ids[start : start + 1000]))
+        found |= {row.job_id: Logged(*row) for row in tx.execute(query)}
+    return found
+
+
+def recent(tx: Connection, model: str, rows: int) -> list[Logged]:
+    """The newest entries of a model that hold `rows` rows together, newest first; entries in files are left out."""
+    query = select(predictions).where(predictions.c.model == model, predictions.c.features.is_not(None))
+    found: list[Logged] = []
+    have = 0
+    for row in tx.execute(query.order_by(predictions.c.job_id.desc()).limit(rows)):
+        found.append(Logged(*row))
+        have += row.rows
+        if have >= rows:
+            break
+    return found
+
+
+def counts(tx: Connection) -> list[tuple[str, str, int]]:
+    """How many rows each (model, version) has predicted."""
+    query = select(predictions.c.model, predictions.c.version, func.sum(predictions.c.rows))
+    grouped = query.group_by(predictions.c.model, predictions.c.version)
+    return [(model, version, int(rows)) for model, version, rows in tx.execute(grouped)]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Whose prediction a job's rows are, and how many there are."""
+
+    model: str
+    rows: int
+
+
+def sizes(tx: Connection, job_ids: Sequence[str]) -> dict[str, Size]:
+    """Model and number of rows of those of the jobs that are in the log, without their features."""
+    found: dict[str, Size] = {}
+    columns = (predictions.c.job_id, predictions.c.model, predictions.c.rows)
+    for start in range(0, len(job_ids), 1000):
+        query = select(*columns).where(predictions.c.job_id.in_(job_ids[start : start + 1000]))
+        found |= {job_id: Size(model, rows) for job_id, model, rows in tx.execute(query)}
+    return found
