@@ -1,0 +1,1 @@
+"""Machine learning as pure functions on arrays: no clock, no files but models', no database."""
