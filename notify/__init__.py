@@ -1,0 +1,1 @@
+"""Telling people: what a message is (`message`), how it is sent (`port`), and the adapters that send it."""

@@ -1,0 +1,65 @@
+"""A ModelRegistry that lives and dies with its process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from registry.port import RegistryDown, UnknownVersion, Upload
+
+
+class MemoryRegistry:
+    """Keeps uploads and their files' bytes in memory.
+
+    Attributes:
+        down: set it to let every method raise RegistryDown, as a registry that cannot be reached.
+        uploads: by model, the uploads in order; version "1" is the first.
+    """
+
+    def __init__(self) -> None:
+        self.down = False
+        self.uploads: dict[str, list[Upload]] = {}
+        self._files: dict[tuple[str, str], bytes] = {}
+        self._champions: dict[str, str] = {}
+
+    def prepare(self) -> None:
+        """See `ModelRegistry.prepare`: there is nothing to open."""
+        self.ping()
+
+    def ping(self) -> None:
+        """See `ModelRegistry.ping`."""
+        if self.down:
+            raise RegistryDown("the in-memory registry was told to be down")
+
+    def register(self, upload: Upload) -> str:
+        """See `ModelRegistry.register`."""
+        self.ping()
+        versions = self.uploads.setdefault(upload.model, [])
+        job = upload.tags.get("job_id")
+        for number, made in enumerate(versions, start=1):
+            if job is not None and made.tags.get("job_id") == job:
+                return str(number)
+        versions.append(upload)
+        version = str(len(versions))
+        self._files[upload.model, version] = upload.file.read_bytes()
+        return version
+
+    def champion(self, model: str) -> str | None:
+        """See `ModelRegistry.champion`."""
+        self.ping()
+        return self._champions.get(model)
+
+    def set_champion(self, model: str, version: str) -> None:
+        """See `ModelRegistry.set_champion`."""
+        self._file(model, version)
+        self._champions[model] = version
+
+    def fetch(self, model: str, version: str, to: Path) -> None:
+        """See `ModelRegistry.fetch`."""
+        to.write_bytes(self._file(model, version))
+
+    def _file(self, model: str, version: str) -> bytes:
+        self.ping()
+        try:
+            return self._files[model, version]
+        except KeyError:
+            raise UnknownVersion(f"model {model!r} has no version {version!r}") from None

@@ -1,0 +1,1 @@
+"""How the program is watched: its log (`logs`) and its Prometheus metrics (`metrics`)."""

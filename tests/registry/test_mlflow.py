@@ -1,0 +1,173 @@
+"""What is MLflow's own: its pages' contents, its files, its failures."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skops.io
+
+from registry.memory import MemoryRegistry
+from registry.mlflow_registry import EXPERIMENT, MlflowRegistry
+from registry.port import RegistryDown, UnknownVersion, Upload
+
+Uploads = Callable[..., Upload]
+# MLflow 3.17's own mapping, when it is first used; SQLAlchemy 2.1 still does what it asks.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+
+def _artifacts(registry: MlflowRegistry, model: str, version: str) -> Path:
+    """The folder of a version's flavour."""
+    from mlflow import MlflowClient
+    from mlflow.artifacts import download_artifacts
+
+    found = MlflowClient(registry._uri).get_model_version(model, version)
+    return Path(download_artifacts(found.source))
+
+
+def test_a_run_shows_metrics_parameters_and_lineage(mlflow_registry: MlflowRegistry, upload: Uploads) -> None:
+    """In the experiment that the older system used, under its names, and the run ended well."""
+    from mlflow import MlflowClient
+
+    version = mlflow_registry.register(upload("shown", "a"))
+    client = MlflowClient(mlflow_registry._uri)
+    made = client.get_model_version("shown", version)
+    run = client.get_run(str(made.run_id))
+    assert client.get_experiment(run.info.experiment_id).name == EXPERIMENT
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {"accuracy": 0.95}
+    assert run.data.params == {
+        "model_type": "LogisticRegression",
+        "n_samples": "200",
+        "performance_threshold": "0.8",
+    }
+    lineage = {"job_id": "a", "attempt": "1", "seed": "7", "data": "d1:ab12"}
+    assert lineage.items() <= run.data.tags.items()
+    assert lineage == made.tags
+
+
+def test_the_stored_flavour_is_our_file(mlflow_registry: MlflowRegistry, upload: Uploads) -> None:
+    """Skops, with a signature and exact requirements; its model file is the uploaded one and predicts."""
+    sent = upload("flavour", "a")
+    folder = _artifacts(mlflow_registry, "flavour", mlflow_registry.register(sent))
+    described = (folder / "MLmodel").read_text()
+    assert "serialization_format: skops" in described
+    assert "signature:" in described
+    assert "scikit-learn==" in (folder / "requirements.txt").read_text()
+    assert not any(path.suffix in {".pkl", ".pickle"} for path in folder.iterdir())
+    stored = (folder / "model.skops").read_bytes()
+    assert stored == sent.file.read_bytes()
+    assert list(skops.io.loads(stored).predict(np.array([[2.0, 2.0], [-2.0, -2.0]]))) == [1, 0]
+
+
+def test_a_file_that_was_lost_is_told(mlflow_registry: MlflowRegistry, upload: Uploads, tmp_path: Path) -> None:
+    """The version is there, its file is not: UnknownVersion, and nothing is written."""
+    version = mlflow_registry.register(upload("lost", "a"))
+    (_artifacts(mlflow_registry, "lost", version) / "model.skops").unlink()
+    with pytest.raises(UnknownVersion):
+        mlflow_registry.fetch("lost", version, tmp_path / "model.skops")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_swapped_file_comes_as_it_is(mlflow_registry: MlflowRegistry, upload: Uploads, tmp_path: Path) -> None:
+    """`fetch` loads nothing: a pickle put in the store stays bytes, for the caller's SHA-256 to refuse."""
+    version = mlflow_registry.register(upload("swapped", "a"))
+    evil = pickle.dumps(print)
+    (_artifacts(mlflow_registry, "swapped", version) / "model.skops").write_bytes(evil)
+    mlflow_registry.fetch("swapped", version, tmp_path / "model.skops")
+    assert (tmp_path / "model.skops").read_bytes() == evil
+
+
+def test_registering_says_nothing_on_the_terminal(
+    mlflow_registry: MlflowRegistry,
+    upload: Uploads,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No banners, no progress bars, no warnings; and the environment of child processes stays as it was."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow_registry.register(upload("quiet", "a"))
+    assert capfd.readouterr() == ("", "")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert os.environ.get("MLFLOW_TRACKING_URI") == before
+
+
+def test_a_quote_cannot_widen_the_search_for_a_job(mlflow_registry: MlflowRegistry, upload: Uploads) -> None:
+    """MLflow's filters know no escapes, so a quote is refused."""
+    with pytest.raises(ValueError, match="quote"):
+        mlflow_registry.register(upload("safe", "x' or name = 'y"))
+
+
+def test_a_server_that_is_not_there_is_down(upload: Uploads, tmp_path: Path) -> None:
+    """Every method says so within a moment, without the address's password."""
+    registry = MlflowRegistry("http://me:hunter22@127.0.0.1:1")
+    calls: tuple[Callable[[], object], ...] = (
+        registry.prepare,
+        registry.ping,
+        lambda: registry.register(upload("down", "a")),
+        lambda: registry.champion("down"),
+        lambda: registry.set_champion("down", "1"),
+        lambda: registry.fetch("down", "1", tmp_path / "model.skops"),
+    )
+    for call in calls:
+        with pytest.raises(RegistryDown) as caught:
+            call()
+        assert "hunter22" not in str(caught.value)
+
+
+def test_a_store_that_is_no_database_is_down(tmp_path: Path) -> None:
+    """Neither pinged nor opened."""
+    (tmp_path / "mlflow.db").write_bytes(b"garbage" * 1000)
+    registry = MlflowRegistry(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
+    with pytest.raises(RegistryDown):
+        registry.ping()
+    with pytest.raises(RegistryDown):
+        registry.champion("default")
+
+
+def test_pinging_makes_no_store(tmp_path: Path) -> None:
+    """A store that is missing is down, and still missing afterwards."""
+    with pytest.raises(RegistryDown):
+        MlflowRegistry(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path).ping()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_memory_registry_can_be_told_to_be_down(upload: Uploads) -> None:
+    """So that others can be tested against a registry that fails."""
+    registry = MemoryRegistry()
+    registry.register(upload("down", "a"))
+    registry.down = True
+    calls: tuple[Callable[[], object], ...] = (
+        registry.ping,
+        registry.prepare,
+        lambda: registry.champion("down"),
+    )
+    for call in calls:
+        with pytest.raises(RegistryDown):
+            call()
+    registry.down = False
+    assert registry.champion("down") is None
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "postgresql://db/mlflow", "file:///tmp/mlruns", ""])
+def test_a_store_that_would_put_files_anywhere_is_refused(uri: str) -> None:
+    """SQLite needs a folder for the files; other stores are reached through a server."""
+    with pytest.raises(ValueError, match="MLflow"):
+        MlflowRegistry(uri)
+
+
+def test_importing_and_pinging_does_not_import_mlflow(mlflow_registry: MlflowRegistry) -> None:
+    """It costs 3 s and 160 MB, which a process that only watches must not pay."""
+    code = (
+        "import sys; from pathlib import Path; from registry.mlflow_registry import MlflowRegistry;"
+        f"MlflowRegistry({mlflow_registry._uri!r}, Path('.')).ping();"
+        "sys.exit(any(name in sys.modules for name in ('mlflow', 'sklearn', 'numpy')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
