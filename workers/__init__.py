@@ -1,0 +1,1 @@
+"""Thin tasks, and the one place where the rooms are wired together."""

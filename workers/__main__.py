@@ -1,0 +1,86 @@
+"""`python -m workers ROLE`: prepare, a worker's role, sweeper, beat, or alive (the health check of a container)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import NoReturn
+
+from workers.roles import ROLES, announce
+
+USAGE = f"usage: python -m workers {{prepare|sweeper|beat|alive|{'|'.join(ROLES)}}}"
+
+
+def main(arguments: list[str]) -> int:
+    """Run one role until it is told to stop."""
+    if len(arguments) != 1 or arguments[0] not in {"prepare", "sweeper", "beat", "alive", *ROLES}:
+        print(USAGE, file=sys.stderr)
+        return 2
+    role = arguments[0]
+    if role in ROLES:
+        announce(role)  # before Celery and numpy are imported: both read the environment
+    from settings import load
+    from telemetry.logs import setup
+
+    settings = load()
+    secrets = [s.get_secret_value() for s in (settings.api_key, settings.discord_webhook_url, settings.metrics_token) if s]
+    setup(settings.log_level, settings.log_format, secrets)
+    if role == "prepare":
+        return _prepare()
+    if role == "sweeper":
+        return _sweep()
+    if role == "beat":
+        _beat()
+    if role == "alive":
+        return _alive()
+    from workers.worker import run
+
+    run(role)
+
+
+def _prepare() -> int:
+    from problems.catalog import BrokenProblemFile
+    from settings import load
+    from workers.prepare import ProblemChanged, prepare
+
+    try:
+        prepare(load())
+    except (BrokenProblemFile, ProblemChanged) as wrong:
+        print(wrong, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _sweep() -> int:
+    from settings import load
+    from workers import sweeper
+    from workers.room import open_room
+
+    room = open_room(load(), "sweeper", [])
+    sweeper.run(room)
+    room.close()
+    return 0
+
+
+def _beat() -> NoReturn:
+    from workers.app import app, settings
+
+    (settings.data_dir / "beat").mkdir(parents=True, exist_ok=True, mode=0o700)
+    app.start(["beat", "--loglevel", settings.log_level, "--pidfile", ""])
+
+
+def _alive() -> int:
+    """0 if a worker of this host wrote a sign of life within half a minute."""
+    import socket
+
+    from settings import load
+    from storage import heartbeats
+    from storage.database import Database
+
+    with Database(load().ledger_url, pool_size=1).read() as tx:
+        here = f"@{socket.gethostname()[:60]}/"
+        return 0 if any(here in sign.name for sign in heartbeats.seen(tx, time.time() - 30)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""The Celery app of the workers: one thin task per kind, and the room that each process opens for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery, Task, signals
+from loguru import logger
+
+from beat_schedule import schedule
+from jobs.app import make_app
+from jobs.kinds import POLICIES, TICK, Kind
+from jobs.messages import job_ids_of
+from settings import load
+
+settings = load()
+app: Celery = make_app(
+    settings.redis_url,
+    beat_schedule=schedule(settings),
+    beat_schedule_filename=str(settings.data_dir / "beat" / "schedule"),
+    worker_concurrency=settings.worker_concurrency,
+)
+app.set_current()
+_process: dict[str, Any] = {}  # the room of this process, opened after the fork
+
+Run = Callable[[Any, list[str], str], None]
+
+
+def room() -> Any:
+    """This process's room, opened at the first use."""
+    if "room" not in _process:
+        from workers.room import open_room
+
+        queues = os.environ.get("CONTINUAL_QUEUES", "").split(",")
+        _process["room"] = open_room(settings, os.environ.get("CONTINUAL_ROLE", "worker"), queues)
+    return _process["room"]
+
+
+def _runner(kind: Kind) -> Run:
+    """What carries jobs of this kind; imported when a worker runs, so that beat and Flower start without scikit-learn."""
+    from workers import check, generate, ingest, notify, predict, run, train
+
+    if kind == "predict":
+        return predict.run
+    work = {
+        "generate": generate.work,
+        "ingest": ingest.work,
+        "check": check.work,
+        "train": train.work,
+        "notify": notify.work,
+    }[kind]
+    failed = train.failed(room()) if kind == "train" else None
+    return lambda room, job_ids, task_id: run.carry(room, job_ids, task_id, work, failed)
+
+
+def _carry(kind: Kind, request: Any, job_ids: object) -> None:
+    from telemetry.logs import bound
+
+    known = job_ids_of(job_ids)
+    if not known:
+        logger.warning("a {} message without job ids is dropped", kind)
+        return
+    with bound(request_id=(request.headers or {}).get("request_id")):
+        _runner(kind)(room(), known, str(request.id))
+
+
+def _make_task(kind: Kind) -> None:
+    @app.task(name=kind, bind=True, time_limit=int(POLICIES[kind].time_limit_s), ignore_result=True)
+    def task(self: Task[Any, Any], /, job_ids: object = None, *_: object, **__: object) -> None:
+        _carry(kind, self.request, job_ids)
+
+
+for _kind in POLICIES:
+    _make_task(_kind)
+
+
+@app.task(name=TICK, ignore_result=True)
+def tick(*_: object, **__: object) -> None:
+    """Beat's message; its arguments, if someone forged any, are not looked at."""
+    from workers import tick as ticking
+
+    ticking.run(room())
+
+
+@signals.worker_process_init.connect
+def _open_in_child(**_: object) -> None:
+    room()
+
+
+@signals.worker_process_shutdown.connect
+def _close_in_child(**_: object) -> None:
+    if "room" in _process:
+        _process.pop("room").close()

@@ -1,0 +1,244 @@
+"""The check: new evidence in, decision out (docs/learning.md has the rule). At most one runs per model at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection
+
+from ml import detector as esr
+from ml.challenger import COOL_DOWN, SMALLEST_HISTORY
+from ml.detector import DetectorState
+from ml.feature_drift import FeatureDrift, compare
+from ml.metrics import losses, score
+from ml.prediction import predict
+from storage import champions, checks, datasets, detectors, jobs, labels, models
+from storage.checks import Check
+from storage.detectors import Detector
+from storage.ids import new_id
+from storage.jobs import Job, NewJob
+from storage.models import Model
+from workers import history, verdicts
+from workers.lease import Claim
+from workers.room import Room
+from workers.run import Done, JobFailed
+from workers.shelf import Loaded
+from workers.verdicts import Verdict
+
+WEEK_S = 7 * 86_400.0
+WINDOW = 2_000  # newest labelled rows that the shown performance is of
+GENERATED = {"samples": 1_000, "features": 2, "noise": 0.05, "drift": "none", "strength": 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a check found out.
+
+    Attributes:
+        labels: rows that this check was the first to process.
+        before, after: the detector as it was read and as it is to be stored.
+        loss, floor: states after the last row; the floor may be unarmed.
+        performance: the metric over the newest rows since the version began to serve; None below 100 rows.
+        drifts: features against the reference; empty without 500 rows.
+    """
+
+    labels: int
+    before: Detector
+    after: Detector
+    loss: DetectorState
+    floor: DetectorState | None
+    performance: float | None
+    drifts: list[FeatureDrift]
+
+
+def work(room: Room, job: Job, claim: Claim) -> Done:
+    """Check one model."""
+    with room.db.read() as tx:
+        model = models.get(tx, job.model)
+        if model is None:
+            raise JobFailed("unknown_model", f"There is no model '{job.model}'.")
+        champion = room.shelf.champion(tx, job.model)
+        if champion is None:
+            return _without_champion(room, tx, job, model)
+        seen = _look(room, tx, model, champion, claim)
+        verdict = verdicts.judge(model, seen.loss, seen.floor, seen.drifts, jobs.open_job(tx, "train", model.name))
+    train = _train_job(room, model, verdict) if verdict.reason else None
+    result = _result(model, verdict, seen, train.id if train else verdict.open_train)
+    return Done(
+        result,
+        settle=lambda tx, now: _settle(room, tx, job, model, champion, seen, verdict, train, result, now),
+    )
+
+
+# ---- without a champion
+
+
+def _without_champion(room: Room, tx: Connection, job: Job, model: Model) -> Done:
+    """The first training, or the data for it: only the built-in model makes its own."""
+    follow: list[NewJob] = []
+    train = jobs.open_job(tx, "train", model.name)
+    enough = model.rows >= SMALLEST_HISTORY and (model.problem.task == "regression" or len(model.classes or []) >= 2)
+    rested = model.attempt_rows == 0 or model.rows - model.attempt_rows >= COOL_DOWN
+    if train is None and enough and rested:
+        made = _train_job(room, model, Verdict("first", 0.0, 0.0, None, "first"))
+        train, follow = made.id, [made]
+    if model.name == "default" and model.rows == 0 and jobs.open_job(tx, "generate", model.name) is None:
+        seed = int.from_bytes(job.id.encode()[-3:], "big")
+        follow = [
+            room.new_job(
+                "generate",
+                model.name,
+                msgspec.json.encode(GENERATED | {"seed": seed}),
+                dedupe_key="generate:default:first",
+            )
+        ]
+    decision = "first" if train else "insufficient"
+    result: dict[str, Any] = {
+        "model": model.name,
+        "decision": decision,
+        "labels_seen": 0,
+        "statistic": 0.0,
+        "limit": esr.limit(0),
+    }
+    result |= {"rows_since_change": None, "train_job": train, "rows": model.rows}
+
+    def settle(tx: Connection, now: float) -> Sequence[NewJob]:
+        checks.add(tx, Check(new_id(now), job.id, model.name, now, result))
+        models.change(tx, model.name, last_check_at=now)
+        if follow and follow[0].kind == "train":
+            reason = f"No version serves yet, and there are {model.rows:,} labelled rows."
+            champions.record(tx, model.name, "train", None, None, reason, now, follow[0].id, {"check": result})
+        return follow
+
+    return Done(result, settle=settle)
+
+
+# ---- with one
+
+
+def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Claim) -> Seen:
+    """Process every row of evidence that no check has seen, in order."""
+    version = champion.version
+    before = detectors.get(tx, model.name, version.name) or Detector(model.name, version.name, model.head, model.head, {}, None)
+    limit = esr.limit(_rows_a_week(tx, model.name, room.clock()))
+    loss, floor = _states(champion, before, limit)
+    for _, part in history.chunks(room, tx, champion.problem, before.position, model.head):
+        claim.check()
+        if part is not None:
+            said = predict(champion.pipeline, champion.problem, part.rows)
+            lost = losses(champion.problem, part.truth, said, version.reference.get("error_scale"))
+            loss = esr.update(loss, lost)
+            floor = esr.update(floor, lost) if floor else None
+    after = replace(before, position=model.head, state=loss.to_dict(), floor=floor.to_dict() if floor else None)
+    seen = model.head - before.position
+    performance = _performance(room, tx, champion, before.start, model.head) if seen else model.performance
+    return Seen(
+        seen,
+        before,
+        after,
+        loss,
+        floor,
+        performance,
+        _feature_drift(room, tx, champion, before.position, model.head),
+    )
+
+
+def _rows_a_week(tx: Connection, name: str, now: float) -> int:
+    return labels.rate(tx, name, now - WEEK_S) + datasets.rate(tx, name, now - WEEK_S)
+
+
+def _states(champion: Loaded, stored: Detector, limit: float) -> tuple[DetectorState, DetectorState | None]:
+    """The detector as stored, or afresh; the limit follows the rate of labels until an alarm has been raised at it."""
+    reference, problem = champion.version.reference, champion.problem
+    if stored.state:
+        loss = DetectorState.from_dict(stored.state)
+        floor = DetectorState.from_dict(stored.floor) if stored.floor else None
+    else:
+        loss = esr.start(reference["mu0"], limit)
+        floor = esr.start_floor(problem.metric, problem.threshold, champion.version.metrics["score"], limit)
+    loss = loss if loss.alarm else replace(loss, limit=limit)
+    return loss, floor if floor is None or floor.alarm else replace(floor, limit=2 * limit)
+
+
+def _performance(room: Room, tx: Connection, champion: Loaded, start: int, head: int) -> float | None:
+    newest = history.between(room, tx, champion.problem, max(start, head - WINDOW), head)
+    if newest is None or len(newest) < SMALLEST_HISTORY:
+        return None
+    return score(champion.problem.metric, newest.truth, predict(champion.pipeline, champion.problem, newest.rows))
+
+
+def _feature_drift(room: Room, tx: Connection, champion: Loaded, start: int, head: int) -> list[FeatureDrift]:
+    """The inputs of new evidence, or else of the newest predictions, against those of the training."""
+    if head - start >= 500:
+        part = history.between(room, tx, champion.problem, max(start, head - WINDOW), head)
+        rows = part.rows if part else None
+    else:
+        rows = history.recent_inputs(tx, champion.problem, WINDOW)
+    return compare(champion.version.sketch, rows) if rows is not None and champion.version.sketch else []
+
+
+def _train_job(room: Room, model: Model, verdict: Verdict) -> NewJob:
+    """The training that a verdict asks for. Its key makes two checks of one state ask for one training."""
+    change = None if verdict.rows_since_change is None else model.head - verdict.rows_since_change
+    asked = {
+        "reason": verdict.reason,
+        "change_position": change,
+        "from_version": model.champion,
+        "seed": model.head % 2**31,
+    }
+    key = f"train:{model.name}:{model.champion}:{model.head}:{model.tail}"
+    return room.new_job("train", model.name, msgspec.json.encode(asked), dedupe_key=key)
+
+
+def _result(model: Model, verdict: Verdict, seen: Seen, train: str | None) -> dict[str, Any]:
+    return {
+        "model": model.name,
+        "decision": verdict.decision,
+        "labels_seen": seen.labels,
+        "statistic": verdict.statistic,
+        "limit": verdict.limit,
+        "rows_since_change": verdict.rows_since_change,
+        "train_job": train,
+        "version": seen.before.version,
+        "performance": seen.performance,
+        "evidence_rows": seen.loss.rows,
+        "reference_mu0": seen.loss.mu0,
+        "floor": None if seen.floor is None else {"statistic": esr.statistic(seen.floor), "limit": seen.floor.limit},
+        "features": [asdict(each) for each in seen.drifts],
+    }
+
+
+def _settle(
+    room: Room,
+    tx: Connection,
+    job: Job,
+    model: Model,
+    champion: Loaded,
+    seen: Seen,
+    verdict: Verdict,
+    train: NewJob | None,
+    result: dict[str, Any],
+    now: float,
+) -> Sequence[NewJob]:
+    """Record the check, where its detector stands, and what it leads to."""
+    current = models.lock(tx, model.name)
+    if current.champion == seen.before.version:
+        if detectors.get(tx, model.name, seen.before.version) is None:
+            detectors.begin(tx, seen.after)
+        elif not detectors.advance(tx, seen.before, seen.after):
+            raise JobFailed("superseded", "The detector was set afresh while the check ran.")
+    change = None if verdict.rows_since_change is None else model.head - verdict.rows_since_change
+    changed: dict[str, Any] = {"last_check_at": now, "drifting": verdict.alarmed, "change_position": change}
+    if seen.performance is not None:
+        changed["performance"] = seen.performance
+    models.change(tx, model.name, **changed)
+    checks.add(tx, Check(new_id(now), job.id, model.name, now, result))
+    follow = verdicts.tell(room, tx, model, champion.problem, verdict, seen.performance, seen.drifts, now)
+    if train is None:
+        return follow
+    reason = verdicts.sentence(model, verdict)
+    champions.record(tx, model.name, "train", None, model.champion, reason, now, train.id, {"check": result})
+    return [train, *follow]

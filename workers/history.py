@@ -1,0 +1,121 @@
+"""Labelled rows from the ledger and its files as arrays: what detectors judge and challengers learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from ml.rows import Rows, Truth, pack, stack, take, truth, unpack
+from problems.declaration import Problem
+from problems.labels import Label
+from problems.rows import PackedRows
+from storage import datasets, labels, predictions
+from storage.datasets import Dataset
+from storage.predictions import Logged
+from workers import tables
+from workers.room import Room
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Labelled rows of one model, oldest first: n rows, n labels, n ascending positions."""
+
+    rows: Rows
+    truth: Truth
+    positions: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    rows: Rows
+    labels: list[Label]
+    positions: NDArray[np.int64]
+
+
+def between(room: Room, tx: Connection, problem: Problem, start: int, stop: int) -> History | None:
+    """The rows at positions [start, stop), from labels and datasets alike; None if there are none.
+
+    A label whose prediction is no longer in the log is left out.
+    """
+    parts = [_of_dataset(room, problem, each, start, stop) for each in datasets.between(tx, problem.name, start, stop)]
+    parts += _of_labels(room, tx, problem, start, stop)
+    if not parts:
+        return None
+    positions = np.concatenate([part.positions for part in parts])
+    order = np.argsort(positions, kind="stable")
+    rows = stack([part.rows for part in parts]) if len(parts) > 1 else parts[0].rows
+    said = truth(problem, [label for part in parts for label in part.labels])
+    return History(take(rows, order), said[order], positions[order])
+
+
+def chunks(
+    room: Room, tx: Connection, problem: Problem, start: int, stop: int, size: int = 8_192
+) -> Iterator[tuple[int, History | None]]:
+    """[start, stop) in order, as (position after the chunk, its rows), at most `size` rows at once."""
+    for first in range(start, stop, size):
+        last = min(first + size, stop)
+        yield last, between(room, tx, problem, first, last)
+
+
+def _of_dataset(room: Room, problem: Problem, dataset: Dataset, start: int, stop: int) -> _Part:
+    first = max(start, dataset.position)
+    count = min(stop, dataset.position + dataset.rows) - first
+    path = room.artifacts.path(dataset.artifact)
+    offset = first - dataset.position
+    rows = tables.rows_of(problem, path, offset, count)
+    return _Part(rows, tables.labels_of(problem, path, offset, count), np.arange(first, first + count))
+
+
+def _of_labels(room: Room, tx: Connection, problem: Problem, start: int, stop: int) -> list[_Part]:
+    found = labels.between(tx, problem.name, start, stop)
+    logged = predictions.get_many(tx, sorted({job_id for _, job_id, _, _ in found}))
+    by_job: dict[str, list[tuple[int, int, str]]] = {}
+    for position, job_id, row, label in found:
+        if job_id in logged and row < logged[job_id].rows:
+            by_job.setdefault(job_id, []).append((position, row, label))
+    if not by_job:
+        return []
+    packed = _gather(
+        problem,
+        [(_features(room, problem, logged[job]), [row for _, row, _ in rows]) for job, rows in by_job.items()],
+    )
+    flat = [entry for rows in by_job.values() for entry in rows]
+    said = [msgspec.json.decode(label) for _, _, label in flat]
+    return [_Part(unpack(problem, packed), said, np.array([position for position, _, _ in flat]))]
+
+
+def recent_inputs(tx: Connection, problem: Problem, rows: int) -> Rows | None:
+    """The newest `rows` rows that were predicted, in no particular order; None if there were none."""
+    found = predictions.recent(tx, problem.name, rows)
+    if not found:
+        return None
+    packed = [PackedRows.decode(entry.features or b"") for entry in found]
+    return unpack(problem, _gather(problem, [(each, range(each.count)) for each in packed]))
+
+
+def _features(room: Room, problem: Problem, logged: Logged) -> PackedRows:
+    if logged.features is not None:
+        return PackedRows.decode(logged.features)
+    path = room.artifacts.path(logged.artifact or "")
+    if path.suffix == ".bin":
+        return PackedRows.decode(path.read_bytes())
+    return pack(problem, tables.rows_of(problem, path, 0, logged.rows))
+
+
+def _gather(problem: Problem, parts: Sequence[tuple[PackedRows, Sequence[int]]]) -> PackedRows:
+    """Chosen rows of several messages as one: joined as bytes, since a message often holds a single row."""
+    width = 8 * len(problem.numbers)
+    numbers = b"".join(
+        packed.numbers if packed.count == 1 else b"".join(packed.numbers[row * width : (row + 1) * width] for row in rows)
+        for packed, rows in parts
+    )
+    texts = tuple(tuple(packed.texts[k][row] for packed, rows in parts for row in rows) for k in range(len(problem.texts)))
+    return PackedRows(sum(len(rows) for _, rows in parts), numbers, texts)

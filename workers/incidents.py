@@ -1,0 +1,38 @@
+"""What people are told, in words: each event opens or moves on an incident, and a notify job carries it out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from storage import incidents
+from storage.incidents import State
+from storage.jobs import NewJob
+from storage.schema import incidents as incident_rows
+from workers.room import Room
+
+
+def tell(
+    room: Room,
+    tx: Connection,
+    key: str,
+    kind: str,
+    state: State,
+    title: str,
+    lines: Sequence[str],
+    now: float,
+    model: str | None = None,
+) -> NewJob:
+    """Open or move on the incident `key`; returns the notify job that tells of it. Each line gets its time (UTC)."""
+    stamp = time.strftime("%H:%M:%S", time.gmtime(now))
+    incident_id = incidents.tell(tx, key, model, kind, state, title, [f"{stamp} {line}" for line in lines], now)
+    payload = msgspec.json.encode({"incident_id": incident_id})
+    return room.new_job("notify", model or "-", payload, lane=f"notify:{incident_id}")
+
+
+def told_before(tx: Connection, key: str) -> bool:
+    """Whether there ever was an incident of this key."""
+    return tx.execute(select(incident_rows.c.id).where(incident_rows.c.key == key).limit(1)).first() is not None

@@ -1,0 +1,116 @@
+"""Predict jobs: many one-row jobs in one claim, one `predict_proba` per model, one finish; and bulk jobs, file in, file out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import msgspec
+from loguru import logger
+from sqlalchemy import Connection
+
+from ml.prediction import Prediction, predict
+from ml.rows import stack, unpack
+from problems.rows import PackedRows
+from storage import jobs as job_rows
+from storage import ledger, predictions
+from storage.jobs import Job
+from storage.ledger import Outcome
+from storage.predictions import Logged
+from telemetry.logs import bound
+from workers import bulk
+from workers.answers import prediction_rows
+from workers.room import Room
+from workers.run import carry
+from workers.shelf import Loaded
+
+
+def run(room: Room, job_ids: Sequence[str], task_id: str) -> None:
+    """Work the predict jobs that one doorbell names. Those whose model has no champion yet stay queued."""
+    owner = room.leases.owner()
+    taken = room.db.run(lambda tx: _take(room, tx, job_ids, owner, task_id))
+    if taken.bulk:
+        carry(room, taken.bulk, task_id, bulk.work)
+    if not taken.small:
+        return
+    with room.leases.holding(owner):
+        answers = [answer for name, group in _by_model(taken.small) for answer in _answer(room, taken.champions[name], group)]
+        _finish(room, owner, answers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    small: list[Job]
+    bulk: list[str]
+    champions: dict[str, Loaded]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    outcome: Outcome
+    logged: Logged | None
+
+
+def _take(room: Room, tx: Connection, job_ids: Sequence[str], owner: str, task_id: str) -> _Taken:
+    """Claim the jobs that can be worked now, all in one transaction with the look at who is champion."""
+    found = [job for job in job_rows.get_many(tx, job_ids).values() if job.status == "queued"]
+    champions = {name: loaded for name in {job.model for job in found} if (loaded := room.shelf.champion(tx, name))}
+    early = [job.id for job in found if job.model not in champions]
+    if early:
+        ledger.wait_for_champion(tx, early, task_id, room.clock(), room.settings.no_model_wait_s)
+    ready = [job for job in found if job.model in champions]
+    small = [job.id for job in ready if job.payload is not None and job.artifact is None]
+    claimed = ledger.claim(tx, small, owner, task_id, room.clock(), room.settings.job_lease_s) if small else []
+    return _Taken(claimed, [job.id for job in ready if job.artifact is not None], champions)
+
+
+def _by_model(jobs: Sequence[Job]) -> list[tuple[str, list[Job]]]:
+    ordered = sorted(jobs, key=lambda job: job.model)
+    return [(name, list(group)) for name, group in groupby(ordered, key=lambda job: job.model)]
+
+
+def _answer(room: Room, champion: Loaded, jobs: Sequence[Job]) -> list[_Answer]:
+    """One prediction for all rows of a group; if that fails, job by job, so that only the culprit does."""
+    try:
+        packed = [PackedRows.decode(job.payload or b"") for job in jobs]
+        rows = [unpack(champion.problem, each) for each in packed]
+        said = predict(champion.pipeline, champion.problem, rows[0] if len(rows) == 1 else stack(rows))
+    except Exception as fault:  # noqa: BLE001 - a model's own code may raise anything
+        if len(jobs) == 1:
+            return [_failed(jobs[0], fault)]
+        return [answer for job in jobs for answer in _answer(room, champion, [job])]
+    answers, start = [], 0
+    for job, each in zip(jobs, packed, strict=True):
+        answers.append(_succeeded(room, champion, job, said, start, each.count))
+        start += each.count
+    return answers
+
+
+def _failed(job: Job, fault: Exception) -> _Answer:
+    with bound(job_id=job.id, request_id=job.request_id):
+        logger.opt(exception=fault).error("predict {} raised {}", job.id, type(fault).__name__)
+    message = f"{type(fault).__name__} in the model; the log has the details under this job's id."
+    return _Answer(Outcome(job.id, "failed", error=ledger.error_json("model_error", message, job.attempt)), None)
+
+
+def _succeeded(room: Room, champion: Loaded, job: Job, said: Prediction, start: int, count: int) -> _Answer:
+    result = {
+        "model": job.model,
+        "version": champion.version.name,
+        "predictions": prediction_rows(job.id, said, start, start + count),
+    }
+    outcome = Outcome(job.id, "succeeded", result=msgspec.json.encode(result).decode())
+    logged = Logged(job.id, job.model, champion.version.name, count, job.payload, None, room.clock())
+    return _Answer(outcome, logged)
+
+
+def _finish(room: Room, owner: str, answers: Sequence[_Answer]) -> None:
+    def record(tx: Connection) -> set[str]:
+        recorded = ledger.finish(tx, owner, [answer.outcome for answer in answers], room.clock())
+        predictions.log(tx, [a.logged for a in answers if a.logged and a.outcome.job_id in recorded])
+        return recorded
+
+    recorded = room.db.run(record)
+    if recorded:
+        room.bell.announce(sorted(recorded))

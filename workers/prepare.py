@@ -1,0 +1,71 @@
+"""Before anything starts: tables, problem files, the model registry's store. Safe to run again, and by several at once."""
+
+from __future__ import annotations
+
+import time
+
+from loguru import logger
+from sqlalchemy import Connection
+
+from problems.catalog import builtin, read_problems
+from problems.declaration import Problem, declared
+from settings import Settings
+from storage import jobs, models
+from storage.database import Database
+from storage.ids import new_id
+from storage.incidents import tell
+from storage.jobs import NewJob
+from storage.migrate import migrate
+from workers.room import open_registry
+
+
+class ProblemChanged(ValueError):
+    """A problem file changes what its model's data means."""
+
+
+def prepare(settings: Settings) -> None:
+    """Bring ledger, models and registry to where the processes expect them.
+
+    Raises:
+        BrokenProblemFile, ProblemChanged: one sentence that names the file or the model.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    db = Database(settings.ledger_url, pool_size=1)
+    migrate(db)
+    problems = [builtin(settings.performance_threshold)]
+    problems += read_problems(settings.problems_dir) if settings.problems_dir else []
+    with db.begin() as tx:
+        for problem in {each.name: each for each in problems}.values():
+            _declare(tx, problem)
+        jobs.add(tx, [_started(tx, settings, len(models.names(tx)))])
+    open_registry(settings).prepare()
+    db.close()
+    logger.info(
+        "prepared: {} problems, ledger at {}",
+        len(problems),
+        db.engine.url.render_as_string(hide_password=True),
+    )
+
+
+def _declare(tx: Connection, problem: Problem) -> None:
+    known = models.get(tx, problem.name)
+    new = declared(problem)
+    if known is not None and known.rows:
+        for key in ("task", "label", "features"):
+            if known.declared[key] != new[key]:
+                raise ProblemChanged(
+                    f"{problem.name}: its file changes '{key}', but the model has data; give the problem a new name."
+                )
+    models.declare(tx, problem.name, new, problem.source, time.time())
+
+
+def _started(tx: Connection, settings: Settings, count: int) -> NewJob:
+    """People are told that the stack starts, with what it will do by itself."""
+    now = time.time()
+    line = (
+        f"{count} models, each checked every {settings.check_interval_seconds:g} s; the built-in one keeps accuracy "
+        f"{settings.performance_threshold:g}; Discord {'on' if settings.discord_webhook_url else 'off: told in the log'}"
+    )
+    incident = tell(tx, f"start:{new_id(now)}", None, "info", "told", "Continual ML starts", [line], now)
+    payload = f'{{"incident_id":"{incident}"}}'.encode()
+    return NewJob.make("notify", "-", "notify", now, settings.max_attempts, payload=payload, lane=f"notify:{incident}")

@@ -1,0 +1,139 @@
+"""How a task carries a job: claim, work, finish. The finish, its follow-up jobs and the state are one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from loguru import logger
+from sqlalchemy import Connection
+
+from storage import jobs, ledger
+from storage.jobs import Job, NewJob
+from storage.ledger import Doorbell, Outcome
+from telemetry.logs import bound
+from workers.lease import Claim, ClaimLost
+from workers.room import Room
+
+Settle = Callable[[Connection, float], Sequence[NewJob]]
+
+
+class JobFailed(Exception):
+    """The job's own error: it ends as `failed` and is not tried again.
+
+    Args:
+        kind: the error's type as clients see it.
+        message: one sentence for a person.
+        errors: faults as a 422 has them, each with `loc` and `msg`.
+    """
+
+    def __init__(self, kind: str, message: str, errors: Sequence[dict[str, Any]] = ()) -> None:
+        super().__init__(message)
+        self.kind, self.message, self.errors = kind, message, list(errors)
+
+
+class TryLater(Exception):
+    """The job cannot be done now; try again in `seconds`, at most `times` in all."""
+
+    def __init__(self, reason: str, seconds: float, times: int) -> None:
+        super().__init__(reason)
+        self.seconds, self.times = seconds, times
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a job made: its result, perhaps as a file, and what else its finish records. `settle` returns follow-up jobs."""
+
+    result: object
+    artifact: str | None = None
+    settle: Settle | None = None
+
+
+Work = Callable[[Room, Job, Claim], Done]
+Failed = Callable[[Job, str], Settle]
+
+
+def carry(room: Room, job_ids: Sequence[str], task_id: str, work: Work, failed: Failed | None = None) -> None:
+    """Claim jobs and do `work` for each.
+
+    What cannot be claimed is left alone: the doorbell was repeated, or the lane is taken.
+
+    Args:
+        failed: what else to record, in the same transaction, when a job ends as `failed`.
+    """
+    owner = room.leases.owner()
+    claimed = room.db.run(lambda tx: ledger.claim(tx, job_ids, owner, task_id, room.clock(), room.settings.job_lease_s))
+    with room.leases.holding(owner) as claim:
+        for job in claimed:
+            with bound(job_id=job.id, request_id=job.request_id):
+                _carry_one(room, job, claim, work, failed)
+
+
+def _carry_one(room: Room, job: Job, claim: Claim, work: Work, failed: Failed | None) -> None:
+    try:
+        done = work(room, job, claim)
+        result = msgspec.json.encode(done.result).decode()
+        outcome = Outcome(job.id, "succeeded", result=result, result_artifact=done.artifact)
+        finish(room, claim.owner, job, outcome, done.settle)
+    except ClaimLost:
+        logger.warning("{} {} was cancelled or taken for dead: its result is discarded", job.kind, job.id)
+    except JobFailed as fault:
+        _fail(room, claim, job, ledger.error_json(fault.kind, fault.message, job.attempt, fault.errors), failed)
+    except MemoryError:  # Celery's main process would die of it
+        _fail(
+            room,
+            claim,
+            job,
+            ledger.error_json("out_of_memory", "The job needs more memory than it may have.", job.attempt),
+            failed,
+        )
+    except TryLater as later:
+        _again(room, claim, job, str(later), later.seconds, later.times, failed)
+    except Exception as fault:  # noqa: BLE001 - whatever a job raises must not take its worker down
+        logger.opt(exception=fault).error("{} {} raised {}", job.kind, job.id, type(fault).__name__)
+        settings = room.settings
+        _again(
+            room,
+            claim,
+            job,
+            f"{type(fault).__name__} in the job",
+            settings.retry_delay_seconds,
+            settings.task_retries,
+            failed,
+        )
+
+
+def _again(room: Room, claim: Claim, job: Job, reason: str, seconds: float, times: int, failed: Failed | None) -> None:
+    if job.failures < times:
+        logger.warning("{} {} is tried again in {:.1f} s: {}", job.kind, job.id, seconds, reason)
+        room.db.run(lambda tx: ledger.retry(tx, claim.owner, [job.id], room.clock() + seconds))
+        return
+    message = f"{reason}, after {job.failures + 1} tries; the log has the details under this job's id."
+    _fail(room, claim, job, ledger.error_json("unexpected", message, job.attempt), failed)
+
+
+def _fail(room: Room, claim: Claim, job: Job, error: str, failed: Failed | None) -> None:
+    settle = failed(job, error) if failed else None
+    logger.warning("{} {} failed: {}", job.kind, job.id, error)
+    finish(room, claim.owner, job, Outcome(job.id, "failed", error=error), settle)
+
+
+def finish(room: Room, owner: str, job: Job, outcome: Outcome, settle: Settle | None) -> None:
+    """Record a job's end with all that follows from it, in one transaction; then ring for the follow-ups and tell who waits."""
+
+    def record(tx: Connection) -> tuple[Sequence[NewJob], Doorbell | None, bool]:
+        now = room.clock()
+        if not ledger.finish(tx, owner, [outcome], now):
+            return (), None, False
+        return jobs.add(tx, list(settle(tx, now)) if settle else []), ledger.next_in_lane(tx, job.lane), True
+
+    new, waiting, recorded = room.db.run(record)
+    if not recorded:
+        logger.warning("{} {} no longer belongs to this worker: its result is discarded", job.kind, job.id)
+        return
+    room.ring(new)
+    if waiting:
+        room.bell.ring([(waiting.queue, waiting.kind, waiting.job_id)])  # type: ignore[list-item]
+    room.bell.announce([job.id])

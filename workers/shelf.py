@@ -1,0 +1,109 @@
+"""The shelf: models in memory, keyed by their immutable version. Which one serves is read from the ledger for each task."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from loguru import logger
+from sqlalchemy import Connection
+
+from ml.model_file import SwappedModel, load
+from problems.declaration import Problem
+from registry.port import ModelRegistry
+from storage import models, versions
+from storage.artifacts import Artifacts
+from storage.models import Model
+from storage.versions import Version
+
+KEPT = 32  # versions in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A version that can predict: its problem, its row in the ledger, and the fitted pipeline."""
+
+    problem: Problem
+    version: Version
+    pipeline: Any
+
+
+class Shelf:
+    """Loads each version once per process, from its artifact, or from the registry where that is missing."""
+
+    def __init__(self, artifacts: Artifacts, registry: ModelRegistry) -> None:
+        self._artifacts = artifacts
+        self._registry = registry
+        self._problems: dict[str, tuple[float, Problem]] = {}
+        self._kept: OrderedDict[tuple[str, int], Any] = OrderedDict()
+
+    def problem(self, model: Model) -> Problem:
+        """The model's problem, parsed once per change of its declaration."""
+        known = self._problems.get(model.name)
+        if known is None or known[0] != model.updated_at:
+            known = self._problems[model.name] = (model.updated_at, model.problem)
+        return known[1]
+
+    def problem_of(self, tx: Connection, name: str) -> Problem:
+        """The problem of a model by name.
+
+        Raises:
+            KeyError: there is no such model.
+        """
+        model = models.get(tx, name)
+        if model is None:
+            raise KeyError(name)
+        return self.problem(model)
+
+    def champion(self, tx: Connection, name: str) -> Loaded | None:
+        """The version that serves now, or None while there is none.
+
+        A file that is not the one the ledger knows is refused; the version that it replaced serves meanwhile.
+
+        Raises:
+            SwappedModel: and there is no earlier version whose file is whole.
+        """
+        model = models.get(tx, name)
+        version = versions.get(tx, name, model.champion) if model and model.champion else None
+        if model is None or version is None:
+            return None
+        while True:
+            try:
+                return Loaded(self.problem(model), version, self.pipeline(version))
+            except SwappedModel as refused:
+                logger.error("{} version {} is refused: {}", name, version.name, refused)
+                earlier = versions.get(tx, name, version.promoted_from) if version.promoted_from else None
+                if earlier is None:
+                    raise
+                version = earlier
+
+    def pipeline(self, version: Version) -> Any:
+        """The version's fitted pipeline.
+
+        Raises:
+            SwappedModel: neither the artifact nor the registry's copy has the hash that the ledger knows.
+            RegistryDown: the artifact is missing and the registry does not answer.
+        """
+        key = (version.model, version.number)
+        if key not in self._kept:
+            self._kept[key] = self._load(version)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _load(self, version: Version) -> Any:
+        path = self._artifacts.path(version.artifact)
+        try:
+            if path.exists():
+                return load(path, version.sha256)
+        except SwappedModel:
+            logger.error(
+                "the file of {} version {} is not the one that was trained; asking the registry",
+                version.model,
+                version.name,
+            )
+        with self._artifacts.writing(version.artifact) as draft:
+            self._registry.fetch(version.model, version.name, draft)
+        return load(path, version.sha256)

@@ -1,0 +1,149 @@
+"""The sweeper: what keeps a 202 a debt that is paid. A process of its own; several may run, one transaction each."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import msgspec
+import redis
+from loguru import logger
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from jobs.app import RINGER_TRANSPORT, make_app
+from jobs.bell import BROKER_FAULTS, DONE, grouped, publish
+from storage import heartbeats, idempotency, jobs, ledger
+from storage.heartbeats import Heartbeat
+from storage.jobs import Job, NewJob
+from storage.ledger import Doorbell
+from workers.aliases import Aliases
+from workers.incidents import tell
+from workers.room import Room, worker_name
+from workers.watch import Watch
+
+EVERY_S = 1.0
+CANARY = "continual.canary"  # a key that vanishes when Redis loses its memory
+MOST = 5_000  # doorbells in one sweep
+KEYS_KEPT_S = 2 * 86_400.0
+
+
+class Sweeper:
+    """One sweep: take jobs back from silent workers, end hopeless waits, ring what is due."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self.app = make_app(room.settings.redis_url, RINGER_TRANSPORT)
+        self.redis = redis.Redis.from_url(room.settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+
+    def sweep(self) -> None:
+        """Do all of it once.
+
+        Raises:
+            DBAPIError: the ledger does not answer.
+        """
+        ended = self.room.db.run(self._settle, patience_s=0)
+        try:
+            if ended:
+                self.redis.publish(DONE, ",".join(ended))
+            self._ring()
+        except BROKER_FAULTS as fault:
+            logger.debug("nothing could be rung: {}", type(fault).__name__)
+
+    def _settle(self, tx: Connection) -> list[str]:
+        now = self.room.clock()
+        again, dead = ledger.expire(tx, now)
+        for bell in again:
+            logger.warning("{} {} was taken back from a silent worker; it runs alone next", bell.kind, bell.job_id)
+        hopeless = ledger.fail_hopeless(tx, now)
+        jobs.add(tx, [self._tell_dead(tx, job, now) for job in dead if job.kind != "notify"])
+        heartbeats.beat(tx, Heartbeat(worker_name("sweeper"), "sweeper", "", True, "", now))
+        heartbeats.forget(tx, now - 3600)
+        idempotency.forget(tx, now - KEYS_KEPT_S)
+        return [job.id for job in dead] + hopeless
+
+    def _tell_dead(self, tx: Connection, job: Job, now: float) -> NewJob:
+        logger.error("{} {} is dead after {} attempts", job.kind, job.id, job.attempt)
+        line = f"{job.kind} {job.id} took its worker down on each of {job.attempt} attempts"
+        return tell(
+            self.room,
+            tx,
+            f"dead:{job.id}",
+            "failure",
+            "told",
+            f"A job of {job.model} is dead",
+            [line],
+            now,
+            job.model,
+        )
+
+    def _ring(self) -> None:
+        """Ring what is due, but for what its queue still holds; after a loss of the broker's memory, ring everything."""
+        wiped = self.redis.get(CANARY) is None
+        with self.room.db.read() as tx:
+            due = ledger.all_queued(tx, MOST) if wiped else ledger.due(tx, self.room.clock(), MOST)
+        if wiped:
+            logger.warning("the broker has lost its memory (or is new): ringing for all {} queued jobs", len(due))
+        waiting = {name: self._in_queue(name) for name in {bell.queue for bell in due}}
+        for ring in grouped((bell.queue, bell.kind, bell.job_id) for bell in _missing(due, waiting)):  # type: ignore[misc]
+            publish(self.app, ring)
+        self.redis.set(CANARY, "1")
+        if due:
+            self.room.db.run(lambda tx: ledger.rung(tx, [bell.job_id for bell in due], self.room.clock()), patience_s=2)
+
+    def _in_queue(self, name: str) -> set[str]:
+        """The jobs whose doorbells still lie in a queue: ringing again for them would only double the backlog."""
+        messages: list[bytes] = self.redis.lrange(name, 0, MOST)  # type: ignore[assignment]
+        return {job_id for message in messages for job_id in _jobs_in(message)}
+
+
+def _missing(due: Iterable[Doorbell], waiting: dict[str, set[str]]) -> list[Doorbell]:
+    return [bell for bell in due if bell.job_id not in waiting[bell.queue]]
+
+
+def _jobs_in(message: bytes) -> list[str]:
+    """The job ids in a raw message; junk in the queue holds none."""
+    try:
+        body = msgspec.json.decode(base64.b64decode(msgspec.json.decode(message)["body"]))
+        return [str(job_id) for job_id in body[0][0]]
+    except (msgspec.DecodeError, binascii.Error, KeyError, IndexError, TypeError, ValueError):
+        return []
+
+
+def run(room: Room) -> None:
+    """Sweep each second, follow the registry's aliases and watch the components, until SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    sweeper, watch, aliases = Sweeper(room), Watch(room), Aliases(room)
+    follower = threading.Thread(target=_keep_doing, args=(aliases.follow, stop), name="aliases", daemon=True)
+    follower.start()
+    logger.info("ready")
+
+    def sweep_and_look() -> None:
+        sweeper.sweep()
+        watch.look()
+
+    _keep_doing(sweep_and_look, stop)
+    follower.join(timeout=3)
+
+
+def _keep_doing(work: Callable[[], None], stop: threading.Event) -> None:
+    """Call `work` each second; what fails is said once and tried again."""
+    failing = False
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            work()
+            failing = False
+        except DBAPIError as fault:
+            if not failing:
+                logger.error("the ledger does not answer: {}", type(fault.orig).__name__)
+            failing = True
+        except Exception as fault:  # noqa: BLE001 - the sweeper outlives whatever one sweep meets
+            logger.opt(exception=fault).error("a sweep failed")
+        stop.wait(max(0.05, EVERY_S - (time.monotonic() - began)))

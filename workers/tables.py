@@ -1,0 +1,125 @@
+"""Tables from outside: read by a child process under a memory limit, so that what dies on them is that child alone."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+from loguru import logger
+
+from ml.rows import Rows, from_columns
+from problems.declaration import Problem
+from problems.labels import Label
+from workers import reading
+from workers.room import Room
+from workers.run import JobFailed
+
+MEMORY = 3 << 30  # bytes that the reader may allocate on top of what it shares with its parent
+TIME_S = 300
+
+
+def rows_to_predict(room: Room, problem: Problem, source: str, target: str) -> int:
+    """Check the table in artifact `source` against the problem's features and write it as Arrow to `target`.
+
+    Raises:
+        JobFailed: `invalid_rows`, with the first hundred faults.
+    """
+    with room.artifacts.writing(target) as draft:
+        report = _in_a_child(lambda: reading.read_features(problem, room.artifacts.path(source), draft))
+    return int(report["rows"])
+
+
+def rows_to_learn(room: Room, problem: Problem, source: str, target: str, classes: list[Label]) -> dict[str, Any]:
+    """Write the usable rows of a labelled table as Arrow to `target`; the answer has `rows`, `rejected` and the `report`.
+
+    Raises:
+        JobFailed: the table cannot be read, lacks a column, or has no usable row.
+    """
+    with room.artifacts.writing(target) as draft:
+        return _in_a_child(lambda: reading.read_labelled(problem, room.artifacts.path(source), draft, classes))
+
+
+def rows_of(problem: Problem, path: Path, start: int, count: int) -> Rows:
+    """Rows [start, start + count) of a checked Arrow file, mapped, not loaded."""
+    columns = slice_of(path, start, count)
+    features = {f.name: columns[f.name] for f in problem.features}
+    plain = {f.name for f in problem.numbers}
+    return from_columns(
+        problem,
+        {
+            name: column.to_numpy(zero_copy_only=False) if name in plain else column.to_pylist()
+            for name, column in features.items()
+        },
+    )
+
+
+def labels_of(problem: Problem, path: Path, start: int, count: int) -> list[Any]:
+    """Labels of those rows."""
+    labels: list[Any] = slice_of(path, start, count)[problem.label].to_pylist()
+    return labels
+
+
+def slice_of(path: Path, start: int, count: int) -> pa.Table:
+    with pa.memory_map(str(path)) as mapped, pa.ipc.open_file(mapped) as file:
+        return file.read_all().slice(start, count)
+
+
+def write_columns(path: Path, columns: dict[str, Any]) -> None:
+    """Write columns as an Arrow file in batches that can be streamed."""
+    table = pa.table(columns)
+    with pa.ipc.new_file(path, table.schema) as file:
+        file.write_table(table, max_chunksize=65_536)
+
+
+def _in_a_child(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The answer of `read`, computed by a forked child that may allocate MEMORY bytes and take TIME_S seconds."""
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(receive)
+        _child(read, send)
+    os.close(send)
+    with os.fdopen(receive, "rb") as pipe:
+        answer = pipe.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status != 0 or not answer:
+        logger.warning("the reader of a table ended with {}", signal.Signals(-status).name if status < 0 else status)
+        message = "The table cannot be read: its reader died of it, or needed more than its memory and time."
+        raise JobFailed("invalid_rows", message, [{"loc": ["body"], "msg": message}])
+    report: dict[str, Any] = msgspec.msgpack.decode(answer)
+    if "errors" in report:
+        raise JobFailed(report["type"], report["message"], report["errors"])
+    return report
+
+
+def _child(read: Callable[[], dict[str, Any]], send: int) -> None:
+    status = 1
+    try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(TIME_S)
+        used = (
+            int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if Path("/proc").exists() else 8 << 30
+        )
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with os.fdopen(send, "wb") as pipe:
+            pipe.write(msgspec.msgpack.encode(_answer(read)))
+        status = 0
+    except BaseException:  # noqa: BLE001 - nothing may leave the child but its exit status
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _answer(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return read()
+    except reading.Unusable as wrong:
+        return {"type": wrong.kind, "message": str(wrong), "errors": wrong.errors}

@@ -1,0 +1,146 @@
+"""From a detector's state to a decision, and to the words in which people and records are told of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from ml import detector as esr
+from ml.challenger import COOL_DOWN, SMALLEST_HISTORY, Reason, is_grown
+from ml.detector import DetectorState
+from ml.feature_drift import FeatureDrift
+from problems.declaration import METRICS, Problem
+from storage.jobs import NewJob
+from storage.models import Model
+from workers.incidents import tell as tell_people
+from workers.incidents import told_before
+from workers.room import Room
+
+Decision = Literal["ok", "warning", "drift", "floor", "growth", "first", "cooldown", "insufficient"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a check decided.
+
+    Attributes:
+        statistic, limit: the detector's, at its alarm if there was one.
+        rows_since_change: rows from the change that the alarm dates to the end of history.
+        reason: why to train now, or None.
+        open_train: a training that is under way already.
+        alarmed: whether the champion's loss has proved to be worse.
+    """
+
+    decision: Decision
+    statistic: float
+    limit: float
+    rows_since_change: int | None
+    reason: Reason | None = None
+    open_train: str | None = None
+    alarmed: bool = False
+
+
+def judge(
+    model: Model,
+    loss: DetectorState,
+    floor: DetectorState | None,
+    drifts: Sequence[FeatureDrift],
+    open_train: str | None,
+) -> Verdict:
+    """The rule of docs/learning.md, steps 3 to 9, on states that have processed all evidence."""
+    if loss.alarm:
+        return _alarm(model, "drift", loss, open_train)
+    if floor is not None and floor.alarm:
+        return _alarm(model, "floor", floor, open_train)
+    calm = (esr.statistic(loss), loss.limit)
+    rested = model.head - model.attempt_head >= COOL_DOWN
+    if open_train is None and rested and model.follow_up_at is not None and model.head >= model.follow_up_at:
+        since = None if model.change_position is None else model.head - model.change_position
+        return Verdict("growth", *calm, since, "follow_up")
+    if open_train is None and rested and is_grown(model.rows, model.attempt_rows):
+        return Verdict("growth", *calm, None, "growth")
+    if any(each.drifted for each in drifts):
+        return Verdict("warning", *calm, None, open_train=open_train)
+    decision: Decision = "ok" if loss.rows >= SMALLEST_HISTORY else "insufficient"
+    return Verdict(decision, *calm, None, open_train=open_train)
+
+
+def _alarm(model: Model, decision: Literal["drift", "floor"], state: DetectorState, open_train: str | None) -> Verdict:
+    """An alarm stays until a training has answered it; cool-down counts labelled rows since the last attempt."""
+    alarm = state.alarm
+    if alarm is None:
+        raise ValueError("no alarm to judge")
+    since = alarm.rows_since_change + state.rows - 1 - alarm.row
+    if open_train is None and model.head - model.attempt_head < COOL_DOWN:
+        return Verdict("cooldown", alarm.statistic, state.limit, since, alarmed=True)
+    reason: Reason | None = decision if open_train is None else None
+    return Verdict(decision, alarm.statistic, state.limit, since, reason, open_train, alarmed=True)
+
+
+def sentence(model: Model, verdict: Verdict) -> str:
+    """Why a training was started."""
+    if verdict.reason in ("drift", "floor"):
+        what = "its labelled loss is above its reference" if verdict.reason == "drift" else "its accuracy is below the threshold"
+        return (
+            f"Version {model.champion}: {what}: evidence {verdict.statistic:,.0f} ≥ {verdict.limit:,.0f}; "
+            f"the change began near {verdict.rows_since_change:,} rows ago."
+        )
+    if verdict.reason == "follow_up":
+        return f"A second look after the last drift, now that {verdict.rows_since_change or 0:,} rows have come since it began."
+    return f"There are {model.rows:,} labelled rows, 1.5 times the {model.attempt_rows:,} of the last attempt."
+
+
+def tell(
+    room: Room,
+    tx: Connection,
+    model: Model,
+    problem: Problem,
+    verdict: Verdict,
+    performance: float | None,
+    drifts: Sequence[FeatureDrift],
+    now: float,
+) -> list[NewJob]:
+    """Tell people of a drift, of moved features, or (each check if asked for, else once a day) that all is well."""
+    shown = "not known yet" if performance is None else f"{performance:.3f}"
+    if verdict.alarmed:
+        if verdict.reason is None:
+            return []
+        title = f"Drift in {model.name}, retraining"
+        line = f"alarm: {sentence(model, verdict)} {problem.metric} {shown}"
+        return [tell_people(room, tx, f"drift:{model.name}", "drift", "retraining", title, [line], now, model.name)]
+    if verdict.decision == "warning":
+        return _warn(room, tx, model, drifts, now)
+    quiet = verdict.decision in ("ok", "insufficient") and performance is not None
+    return _all_is_well(room, tx, model, problem, performance, now) if quiet and performance is not None else []
+
+
+def _warn(room: Room, tx: Connection, model: Model, drifts: Sequence[FeatureDrift], now: float) -> list[NewJob]:
+    """Moved features: once per version. They start no training; without labels nobody can say whether they matter."""
+    key = f"features:{model.name}:{model.champion}"
+    if told_before(tx, key):
+        return []
+    moved = ", ".join(f"{each.feature} (D {each.distance:.2f}, PSI {each.psi:.2f})" for each in drifts if each.drifted)
+    title = f"Inputs of {model.name} have moved"
+    lines = [f"{moved}. This starts no retraining: only labels show whether predictions suffer."]
+    return [tell_people(room, tx, key, "warning", "told", title, lines, now, model.name)]
+
+
+def _all_is_well(room: Room, tx: Connection, model: Model, problem: Problem, performance: float, now: float) -> list[NewJob]:
+    day = time.strftime("%Y-%m-%d", time.gmtime(now))
+    key = f"ok:{model.name}:{now}" if room.settings.notify_every_check else f"ok:{model.name}:{day}"
+    if told_before(tx, key):
+        return []
+    side = "keeps" if is_good(problem, performance) else "misses"
+    line = f"version {model.champion}: {problem.metric} {performance:.3f}, which {side} the threshold {problem.threshold:g}"
+    kind = "success" if side == "keeps" else "warning"
+    return [tell_people(room, tx, key, kind, "told", f"Performance of {model.name}", [line], now, model.name)]
+
+
+def is_good(problem: Problem, performance: float) -> bool:
+    """Whether a performance keeps the threshold: a floor, or for an error metric a ceiling."""
+    higher = METRICS[problem.metric].higher_is_better
+    return performance >= problem.threshold if higher else performance <= problem.threshold

@@ -1,0 +1,67 @@
+"""A worker's main process: imports and models loaded before the fork, leases given back at the end."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from typing import Any, NoReturn
+
+from celery import signals
+from loguru import logger
+from sqlalchemy.exc import DBAPIError
+
+from registry.mlflow_registry import load_mlflow
+from settings import Settings
+from storage import heartbeats, ledger
+from storage.database import Database
+from workers import roles
+from workers.app import app, room, settings
+from workers.room import worker_name
+
+
+def run(role: str) -> NoReturn:
+    """Work until told to stop; Celery ends the process."""
+    _preload()
+    solo = roles.ROLES[role].pool == "solo"
+
+    def ready(**_: Any) -> None:
+        if solo:
+            room()
+        logger.info("ready")
+
+    def leave(**_: Any) -> None:
+        _give_back(settings, role)
+
+    signals.worker_ready.connect(ready, weak=False)
+    signals.worker_shutdown.connect(leave, weak=False)
+    app.worker_main(roles.arguments(role, settings.log_level))
+
+
+def _preload() -> None:
+    """What children share with their parent: scikit-learn, Arrow, MLflow and our own rooms."""
+    load_mlflow()
+    for name in (
+        "sklearn.linear_model",
+        "sklearn.ensemble",
+        "workers.check",
+        "workers.ingest",
+        "workers.generate",
+        "workers.notify",
+    ):
+        importlib.import_module(name)
+
+
+def _give_back(settings: Settings, role: str) -> None:
+    """A soft shutdown refunds the attempts of what it interrupts: nothing failed."""
+    name = worker_name(role)
+    db = Database(settings.ledger_url, pool_size=1)
+    try:
+        with db.begin() as tx:
+            count = ledger.release(tx, f"{name}/", time.time())
+            heartbeats.leave(tx, name)
+        if count:
+            logger.warning("stopping: {} jobs are given back to the ledger", count)
+    except DBAPIError as fault:
+        logger.warning("leases are left to expire: {}", type(fault.orig).__name__)
+    finally:
+        db.close()
