@@ -44,7 +44,7 @@ class Model:
     @property
     def problem(self) -> Problem:
         """What was declared, typed."""
-        return parse_problem(self.name, dict(self.declared))
+        return parse_problem(self.name, dict(self.declared), self.source)
 
 
 def _of(row: Row[Any]) -> Model:

@@ -1,0 +1,43 @@
+"""Ids sort by time, artifacts appear whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from storage.artifacts import Artifacts, TooLarge
+from storage.ids import new_id, time_of
+
+
+def test_ids_grow_even_within_one_moment_and_when_the_clock_steps_back() -> None:
+    ids = [new_id(1_795_000_000.5) for _ in range(500)] + [new_id(1_794_999_000.0), new_id(1_795_000_001.0)]
+    assert ids == sorted(set(ids)) and time_of(ids[0]) == 1_795_000_000.5
+    assert all(each[14] == "7" and each[19] in "89ab" for each in ids)
+
+
+def test_a_stream_that_is_too_long_leaves_nothing(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path)
+    with pytest.raises(TooLarge):
+        artifacts.write("bodies/a/table.csv", [b"x" * 10] * 3, most=25)
+    assert [each for each in tmp_path.rglob("*") if each.is_file()] == []
+
+
+def test_a_stream_is_kept_with_its_length_and_hash(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path)
+    size, digest = artifacts.write("bodies/a/table.csv", [b"ab", b"c"])
+    assert (size, digest) == (3, artifacts.digest("bodies/a/table.csv"))
+    assert artifacts.path("bodies/a/table.csv").read_bytes() == b"abc"
+
+
+def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="leads out"):
+        Artifacts(tmp_path / "in").path("../out")
+
+
+def test_a_draft_that_fails_is_not_kept(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path)
+    with pytest.raises(RuntimeError), artifacts.writing("models/a") as draft:
+        draft.write_bytes(b"half")
+        raise RuntimeError("the writer died")
+    assert list(tmp_path.rglob("*.part")) == [] and not artifacts.path("models/a").exists()

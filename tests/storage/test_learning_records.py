@@ -1,0 +1,111 @@
+"""Labels, datasets, detectors and champions: one ordered history per model, and moves of the champion that leave a record."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage import champions, datasets, decisions, detectors, labels, models, versions
+from storage.champions import NothingToRollBack
+from storage.database import Database
+from storage.datasets import NewDataset, Source
+from storage.detectors import Detector
+from storage.versions import Version
+from tests.storage.conftest import NOW
+
+JOB = "01900000-0000-7000-8000-00000000000"
+
+
+def dataset(number: int, rows: int, source: Source = "upload") -> NewDataset:
+    return NewDataset(f"{JOB}{number}", f"{JOB}{number}", "default", rows, 0, source, {}, "datasets/x", "0" * 64)
+
+
+def version(number: int, promoted_from: str | None) -> Version:
+    reference = {"error": 0.1, "rows": 250, "mu0": 0.15, "error_scale": None}
+    shown = {"score": 0.9 - number / 100}
+    return Version("default", number, JOB, NOW, "models/x", "0" * 64, shown, {}, promoted_from, reference, {}, [0, 1])
+
+
+def promote(db: Database, number: int, promoted_from: str | None) -> None:
+    with db.begin() as tx:
+        versions.add(tx, version(number, promoted_from))
+        champions.serve(tx, "default", str(number), models.lock(tx, "default").head, alias_pending=False)
+
+
+def test_labels_and_datasets_share_one_axis_in_the_order_they_came(db: Database) -> None:
+    with db.begin() as tx:
+        labels.store(tx, "default", [((f"{JOB}1", 0), "1"), ((f"{JOB}1", 1), "0")], NOW)
+        assert datasets.add(tx, dataset(2, 10), NOW).position == 2
+        labels.store(tx, "default", [((f"{JOB}1", 2), "1")], NOW)
+        assert [row[0] for row in labels.between(tx, "default", 0, 100)] == [0, 1, 12]
+        assert models.lock(tx, "default").head == 13
+
+
+def test_a_backfill_is_older_than_everything_and_leaves_the_head_alone(db: Database) -> None:
+    with db.begin() as tx:
+        datasets.add(tx, dataset(1, 10), NOW)
+        assert datasets.add(tx, dataset(2, 5, "backfill"), NOW).position == -5
+        assert datasets.add(tx, dataset(3, 5, "backfill"), NOW).position == -10
+        model = models.lock(tx, "default")
+        assert (model.tail, model.head, model.rows) == (-10, 10, 20)
+        assert [each.position for each in datasets.between(tx, "default", -7, 1)] == [-10, -5, 0]
+
+
+def test_the_latest_label_wins_within_and_across_requests_and_each_change_is_kept(db: Database) -> None:
+    key = (f"{JOB}1", 0)
+    with db.begin() as tx:
+        first = labels.store(tx, "default", [(key, "0"), (key, "1"), (key, "1")], NOW)
+        again = labels.store(tx, "default", [(key, "1")], NOW + 1)
+        changed = labels.store(tx, "default", [(key, "0")], NOW + 2)
+        (stored,) = labels.of_job(tx, key[0])
+    assert [(each.accepted, each.duplicate) for each in (first, again, changed)] == [(2, 1), (0, 1), (1, 0)]
+    assert stored.label == "0" and [label for label, _ in stored.history] == ["0", "1"]
+
+
+def test_a_corrected_label_keeps_its_place(db: Database) -> None:
+    key = (f"{JOB}1", 0)
+    with db.begin() as tx:
+        labels.store(tx, "default", [(key, "0")], NOW)
+        labels.store(tx, "default", [(key, "1")], NOW + 1)
+        assert labels.between(tx, "default", 0, 9) == [(0, key[0], 0, "1")]
+        assert models.lock(tx, "default").head == 1
+
+
+def test_a_detector_moves_only_from_where_it_was_read(db: Database) -> None:
+    start = Detector("default", "1", 0, 0, {}, None)
+    moved = Detector("default", "1", 0, 10, {"rows": 10}, None)
+    with db.begin() as tx:
+        detectors.begin(tx, start)
+        assert detectors.advance(tx, start, moved)
+        assert not detectors.advance(tx, start, moved)
+        assert detectors.get(tx, "default", "1") == moved
+
+
+def test_a_rollback_lets_the_previous_version_serve_with_a_fresh_detector_and_a_record(db: Database) -> None:
+    promote(db, 1, None)
+    promote(db, 2, "1")
+    with db.begin() as tx:
+        labels.store(tx, "default", [((f"{JOB}1", 0), "1")], NOW)
+        decision = champions.roll_back(tx, "default", "ada", NOW)
+        model, detector = models.lock(tx, "default"), detectors.get(tx, "default", "1")
+        assert (decision.action, decision.version, decision.from_version) == ("rollback", "1", "2") and "ada" in decision.reason
+        assert (model.champion, model.alias_pending, model.attempt_head) == ("1", True, 1)
+        assert detector is not None and (detector.start, detector.position) == (1, 1)
+        assert [each.action for each in decisions.listed(tx, "default", 5, None).entries] == ["rollback"]
+
+
+def test_there_is_nothing_to_roll_back_to_before_a_second_version(db: Database) -> None:
+    with db.begin() as tx, pytest.raises(NothingToRollBack):
+        champions.roll_back(tx, "default", "ada", NOW)
+    promote(db, 1, None)
+    with db.begin() as tx, pytest.raises(NothingToRollBack, match="no version before 1"):
+        champions.roll_back(tx, "default", "ada", NOW)
+
+
+def test_an_alias_moved_by_hand_is_followed_to_a_known_version_only(db: Database) -> None:
+    promote(db, 1, None)
+    promote(db, 2, "1")
+    with db.begin() as tx:
+        assert champions.adopt(tx, "default", "7", NOW) is None
+        decision = champions.adopt(tx, "default", "1", NOW)
+        assert decision is not None and decision.from_version == "2"
+        assert models.lock(tx, "default").champion == "1"

@@ -1,0 +1,212 @@
+"""The life of a job in the ledger: claimed once, fenced, taken back, never lost, never ended twice."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from storage import jobs, ledger
+from storage.database import Database
+from storage.jobs import Job, NewJob
+from storage.ledger import Outcome
+from tests.storage.conftest import NOW
+
+LEASE = 30.0
+
+
+def accept(db: Database, count: int = 1, **more: object) -> list[str]:
+    new = [NewJob.make("predict", "default", "predict", NOW + n, 4, payload=b"x", **more) for n in range(count)]
+    with db.begin() as tx:
+        return [job.id for job in jobs.add(tx, new)]
+
+
+def claim(db: Database, ids: list[str], owner: str, now: float = NOW) -> list[Job]:
+    with db.begin() as tx:
+        return ledger.claim(tx, ids, owner, "task", now, LEASE)
+
+
+def finish(db: Database, job_id: str, owner: str, now: float = NOW) -> set[str]:
+    with db.begin() as tx:
+        return ledger.finish(tx, owner, [Outcome(job_id, "succeeded", result="1")], now)
+
+
+def read(db: Database, job_id: str) -> Job:
+    with db.read() as tx:
+        job = jobs.get(tx, job_id)
+    assert job is not None
+    return job
+
+
+def test_an_accepted_job_is_queued_and_a_stranger_is_unknown(db: Database) -> None:
+    (job_id,) = accept(db)
+    assert read(db, job_id).status == "queued"
+    with db.read() as tx:
+        assert jobs.get(tx, "0b5c9e0e-0000-4000-8000-000000000000") is None
+
+
+def test_a_claim_takes_a_job_once_and_a_repeated_doorbell_finds_nothing(db: Database) -> None:
+    (job_id,) = accept(db)
+    (taken,) = claim(db, [job_id], "a")
+    assert (taken.status, taken.attempt, taken.owner, taken.task_id) == ("running", 1, "a", "task")
+    assert claim(db, [job_id], "b") == []
+
+
+def test_workers_that_claim_at_once_share_the_jobs_without_overlap(db: Database) -> None:
+    ids = accept(db, 40)
+    with ThreadPoolExecutor(4) as pool:
+        shares = list(pool.map(lambda n: [job.id for job in claim(db, ids, f"w{n}")], range(4)))
+    assert sorted(job_id for share in shares for job_id in share) == sorted(ids)
+
+
+def test_a_finish_is_recorded_once(db: Database) -> None:
+    (job_id,) = accept(db)
+    claim(db, [job_id], "a")
+    assert finish(db, job_id, "a", NOW + 1) == {job_id}
+    assert finish(db, job_id, "a", NOW + 2) == set()
+    assert (read(db, job_id).status, read(db, job_id).finished_at, read(db, job_id).payload) == ("succeeded", NOW + 1, None)
+
+
+def test_a_worker_taken_for_dead_is_fenced_off_when_it_comes_back(db: Database) -> None:
+    (job_id,) = accept(db)
+    claim(db, [job_id], "slow")
+    with db.begin() as tx:
+        (again,), dead = ledger.expire(tx, NOW + LEASE + 1)
+    assert (again.queue, again.job_id, dead) == ("quarantine", job_id, [])
+    claim(db, [job_id], "fresh", NOW + LEASE + 2)
+    assert finish(db, job_id, "slow") == set()
+    assert finish(db, job_id, "fresh") == {job_id}
+    assert read(db, job_id).attempt == 2
+
+
+def test_a_heartbeat_keeps_the_lease_and_tells_a_lost_claim(db: Database) -> None:
+    kept, lost = accept(db, 2)
+    claim(db, [kept], "a")
+    claim(db, [lost], "b")
+    with db.begin() as tx:
+        jobs.cancel(tx, lost, NOW)
+        assert ledger.heartbeat(tx, ["a", "b"], NOW + 20, LEASE) == {"a"}
+        assert ledger.expire(tx, NOW + LEASE + 1) == ([], [])
+
+
+def test_a_job_that_loses_its_worker_on_every_attempt_is_dead_and_says_so(db: Database) -> None:
+    (job_id,) = accept(db)
+    now = NOW
+    for attempt in range(1, 5):
+        (job,) = claim(db, [job_id], f"w{attempt}", now)
+        assert job.attempt == attempt
+        now += LEASE + 1
+        with db.begin() as tx:
+            _, dead = ledger.expire(tx, now)
+    job = read(db, job_id)
+    assert ([each.id for each in dead], job.status) == ([job_id], "dead")
+    assert json.loads(job.error or "")["type"] == "worker_lost" and json.loads(job.error or "")["attempts"] == 4
+    assert claim(db, [job_id], "late") == []
+
+
+def test_a_soft_shutdown_gives_the_job_back_and_refunds_the_attempt(db: Database) -> None:
+    mine, other = accept(db, 2)
+    claim(db, [mine], "general@host/1/x")
+    claim(db, [other], "general@host/2/x")
+    with db.begin() as tx:
+        assert ledger.release(tx, "general@host/1/", NOW) == 1
+    assert (read(db, mine).status, read(db, mine).attempt) == ("queued", 0)
+    assert read(db, other).status == "running"
+
+
+def test_a_retry_counts_as_a_failure_and_is_due_at_its_time(db: Database) -> None:
+    (job_id,) = accept(db)
+    claim(db, [job_id], "a")
+    with db.begin() as tx:
+        ledger.retry(tx, "a", [job_id], NOW + 7)
+        assert ledger.due(tx, NOW + 6, 10) == []
+        assert [bell.job_id for bell in ledger.due(tx, NOW + 7, 10)] == [job_id]
+    assert (read(db, job_id).failures, read(db, job_id).attempt) == (1, 1)
+
+
+def test_jobs_of_one_lane_run_one_at_a_time_in_their_order(db: Database) -> None:
+    first, second = accept(db, 2, lane="check:default")
+    assert [job.id for job in claim(db, [first], "a")] == [first]
+    assert claim(db, [second], "b") == []
+    finish(db, first, "a")
+    with db.begin() as tx:
+        bell = ledger.next_in_lane(tx, "check:default")
+    assert bell is not None and bell.job_id == second
+    assert [job.id for job in claim(db, [second], "b")] == [second]
+
+
+def test_two_workers_never_hold_one_lane(db: Database) -> None:
+    ids = accept(db, 8, lane="train:default")
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(lambda pair: claim(db, [pair[1]], f"w{pair[0]}"), enumerate(ids)))
+    assert sum(len(jobs) for jobs in taken) == 1
+
+
+def test_a_dedupe_key_makes_one_job_of_many_inserts(db: Database) -> None:
+    def insert(n: int) -> int:
+        with db.begin() as tx:
+            return len(jobs.add(tx, [NewJob.make("check", "default", "checks", NOW + n, 4, dedupe_key="check:default:1")]))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(insert, range(8))) == 1
+
+
+@pytest.mark.parametrize("claimed", [False, True], ids=["queued", "running"])
+def test_a_cancelled_job_stays_cancelled(db: Database, claimed: bool) -> None:
+    (job_id,) = accept(db)
+    if claimed:
+        claim(db, [job_id], "a")
+    with db.begin() as tx:
+        assert [jobs.cancel(tx, job_id, NOW), jobs.cancel(tx, job_id, NOW)] == ["cancelled", "terminal"]
+        assert jobs.cancel(tx, "0b5c9e0e-0000-4000-8000-000000000000", NOW) == "unknown"
+    assert claim(db, [job_id], "b") == [] and finish(db, job_id, "a") == set()
+    assert read(db, job_id).status == "cancelled"
+
+
+def test_a_prediction_waits_for_a_champion_and_is_woken_by_it(db: Database) -> None:
+    (job_id,) = accept(db)
+    with db.begin() as tx:
+        ledger.wait_for_champion(tx, [job_id], "t", NOW, 60)
+        assert ledger.fail_hopeless(tx, NOW + 59) == []
+        jobs.wake_waiting(tx, "default", NOW + 59)
+        assert [bell.job_id for bell in ledger.due(tx, NOW + 59, 10)] == [job_id]
+        assert ledger.fail_hopeless(tx, NOW + 61) == []
+
+
+def test_a_prediction_that_waits_in_vain_fails_with_no_model(db: Database) -> None:
+    (job_id,) = accept(db)
+    with db.begin() as tx:
+        ledger.wait_for_champion(tx, [job_id], "t", NOW, 60)
+        assert ledger.fail_hopeless(tx, NOW + 61) == [job_id]
+    job = read(db, job_id)
+    assert job.status == "failed" and json.loads(job.error or "")["type"] == "no_model"
+
+
+def test_a_job_whose_doorbell_was_lost_is_due_again_until_it_is_claimed(db: Database) -> None:
+    (job_id,) = accept(db)
+    with db.begin() as tx:
+        assert ledger.due(tx, NOW, 10) == []
+        assert [bell.job_id for bell in ledger.due(tx, NOW + jobs.RING_GRACE_S, 10)] == [job_id]
+        ledger.rung(tx, [job_id], NOW + 4)
+        assert ledger.due(tx, NOW + 5, 10) == []
+        assert [bell.job_id for bell in ledger.due(tx, NOW + 4 + ledger.RING_AGAIN_S, 10)] == [job_id]
+    claim(db, [job_id], "a")
+    with db.begin() as tx:
+        assert ledger.due(tx, NOW + 100, 10) == [] and ledger.all_queued(tx, 10) == []
+
+
+def test_pages_hold_every_job_once_while_new_ones_arrive(db: Database) -> None:
+    ids = accept(db, 7)
+    seen: list[str] = []
+    cursor = None
+    while True:
+        with db.read() as tx:
+            page = jobs.listed(tx, "predict", None, "default", 3, cursor)
+        seen += [job.id for job in page.entries]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+        with db.begin() as tx:
+            jobs.add(tx, [NewJob.make("predict", "default", "predict", NOW + 100, 4)])
+    assert seen == sorted(ids, reverse=True)
