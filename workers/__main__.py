@@ -25,14 +25,11 @@ def main(arguments: list[str]) -> int:
     settings = load()
     secrets = [s.get_secret_value() for s in (settings.api_key, settings.discord_webhook_url, settings.metrics_token) if s]
     setup(settings.log_level, settings.log_format, secrets)
-    if role == "prepare":
-        return _prepare()
-    if role == "sweeper":
-        return _sweep()
-    if role == "beat":
-        _beat()
-    if role == "alive":
-        return _alive()
+    start = {"prepare": _prepare, "sweeper": _sweep, "beat": _beat, "alive": _alive}.get(role)
+    return start() if start else _work(role)
+
+
+def _work(role: str) -> NoReturn:
     from workers.worker import run
 
     run(role)

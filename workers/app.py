@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, Task, signals
@@ -25,8 +24,6 @@ app: Celery = make_app(
 app.set_current()
 _process: dict[str, Any] = {}  # the room of this process, opened after the fork
 
-Run = Callable[[Any, list[str], str], None]
-
 
 def room() -> Any:
     """This process's room, opened at the first use."""
@@ -38,32 +35,16 @@ def room() -> Any:
     return _process["room"]
 
 
-def _runner(kind: Kind) -> Run:
-    """What carries jobs of this kind; imported when a worker runs, so that beat and Flower start without scikit-learn."""
-    from workers import check, generate, ingest, notify, predict, run, train
-
-    if kind == "predict":
-        return predict.run
-    work = {
-        "generate": generate.work,
-        "ingest": ingest.work,
-        "check": check.work,
-        "train": train.work,
-        "notify": notify.work,
-    }[kind]
-    failed = train.failed(room()) if kind == "train" else None
-    return lambda room, job_ids, task_id: run.carry(room, job_ids, task_id, work, failed)
-
-
 def _carry(kind: Kind, request: Any, job_ids: object) -> None:
     from telemetry.logs import bound
+    from workers import tasks  # here, so that beat and Flower start without scikit-learn
 
     known = job_ids_of(job_ids)
     if not known:
         logger.warning("a {} message without job ids is dropped", kind)
         return
     with bound(request_id=(request.headers or {}).get("request_id")):
-        _runner(kind)(room(), known, str(request.id))
+        tasks.carry(room(), kind, known, str(request.id))
 
 
 def _make_task(kind: Kind) -> None:

@@ -30,7 +30,7 @@ from workers.verdicts import Verdict
 
 WEEK_S = 7 * 86_400.0
 WINDOW = 2_000  # newest labelled rows that the shown performance is of
-GENERATED = {"samples": 1_000, "features": 2, "noise": 0.05, "drift": "none", "strength": 0.0}
+GENERATED = {"samples": 1_000, "features": 2, "noise": 0.05, "drift": "none", "strength": 0.0, "seed": 7}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,11 @@ def _without_champion(room: Room, tx: Connection, job: Job, model: Model) -> Don
         made = _train_job(room, model, Verdict("first", 0.0, 0.0, None, "first"))
         train, follow = made.id, [made]
     if model.name == "default" and model.rows == 0 and jobs.open_job(tx, "generate", model.name) is None:
-        seed = int.from_bytes(job.id.encode()[-3:], "big")
         follow = [
             room.new_job(
                 "generate",
                 model.name,
-                msgspec.json.encode(GENERATED | {"seed": seed}),
+                msgspec.json.encode(GENERATED),
                 dedupe_key="generate:default:first",
             )
         ]

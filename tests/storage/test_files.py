@@ -37,7 +37,12 @@ def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
 
 def test_a_draft_that_fails_is_not_kept(tmp_path: Path) -> None:
     artifacts = Artifacts(tmp_path)
-    with pytest.raises(RuntimeError), artifacts.writing("models/a") as draft:
-        draft.write_bytes(b"half")
-        raise RuntimeError("the writer died")
+
+    def die() -> None:
+        with artifacts.writing("models/a") as draft:
+            draft.write_bytes(b"half")
+            raise RuntimeError("the writer died")
+
+    with pytest.raises(RuntimeError):
+        die()
     assert list(tmp_path.rglob("*.part")) == [] and not artifacts.path("models/a").exists()

@@ -1,0 +1,166 @@
+"""The loop, from an empty ledger to a rejected and a promoted challenger, with a clock that tests own."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from ml.generator import Drift, generate
+from problems.rows import PackedRows
+from storage import champions, jobs, labels
+from tests.workers.conftest import House
+from workers import tasks, tick
+
+
+def feed(house: House, rows: int, drift: Drift, seed: int, strength: float = 1.0) -> None:
+    """Predict rows and send their labels back."""
+    inputs, truth = generate(rows, 2, 0.05, drift, strength, seed)
+    house.label(house.predict(inputs), truth)
+
+
+@pytest.fixture
+def served(house: House) -> House:
+    """A house whose built-in model has its first version."""
+    house.tick()
+    assert house.model().champion == "1"
+    return house
+
+
+def test_an_empty_stack_has_a_champion_after_one_tick_with_no_one_touching_it(house: House) -> None:
+    house.tick()
+    model = house.model()
+    assert (model.champion, model.rows) == ("1", 1000)
+    assert model.performance is not None
+    assert model.performance > 0.85
+    assert house.decisions() == ["train", "promote"]
+    assert [check["decision"] for check in house.checks()] == ["insufficient", "first"]
+    assert ("default has its first version", "resolved") in house.told()
+
+
+def test_a_quiet_week_of_ticks_trains_nothing_and_tells_once_a_day(served: House) -> None:
+    inputs, truth = generate(700, 2, 0.05, "none", 0.0, 9)
+    for day in range(7):
+        part = slice(100 * day, 100 * (day + 1))
+        served.label(served.predict(inputs[part]), truth[part])
+        for _ in range(8):
+            served.tick(3 * 3600)
+    decided = {check["decision"] for check in served.checks()[2:]}
+    assert decided <= {"ok", "insufficient", "growth"}
+    assert len([job for job in served.trainings() if json.loads(job.payload or b"{}").get("reason") == "drift"]) == 0
+    assert 6 <= len([title for title, _ in served.told() if title == "Performance of default"]) <= 8
+
+
+def test_a_turned_concept_is_found_mended_and_told_as_one_incident(served: House) -> None:
+    for seed in range(6):
+        feed(served, 200, "concept", seed)
+        served.tick()
+    model = served.model()
+    assert model.champion not in (None, "1")
+    assert model.performance is not None
+    assert model.performance > 0.85
+    found = [check for check in served.checks() if check["decision"] == "drift"]
+    assert found
+    assert found[0]["statistic"] >= found[0]["limit"]
+    assert found[0]["train_job"]
+    assert 0 < found[0]["rows_since_change"] <= 400
+    assert ("Drift in default, fixed by itself", "resolved") in served.told()
+    assert "Drift in default, retraining" not in [title for title, _ in served.told()]
+        "Drift in default, fixed by itself",
+        "resolved",
+    )
+
+
+def test_the_alarm_falls_on_the_same_row_however_the_labels_are_cut(tmp_path_factory: pytest.TempPathFactory) -> None:
+    alarms = []
+    for size in (1, 50, 400):
+        house = House(tmp_path_factory.mktemp("cut"))
+        house.declare()
+        house.tick()
+        inputs, truth = generate(400, 2, 0.05, "concept", 1.0, 3)
+        job = house.predict(inputs)
+        for start in range(0, 400, size):
+            served = house.model().champion
+            if served != "1":
+                break
+            given = [((job, row), json.dumps(int(truth[row]))) for row in range(start, min(start + size, 400))]
+            with house.db.begin() as tx:
+                labels.store(tx, "default", given, house.clock())
+            if start % 50 == 0 or size > 1:
+                house.tick()
+        found = next(check for check in house.checks() if check["decision"] in ("drift", "cooldown"))
+        alarms.append(found["statistic"])
+        house.room.close()
+    assert len(set(alarms)) == 1
+
+
+def test_moved_inputs_warn_once_and_train_nothing(served: House) -> None:
+    for seed in range(3):
+        inputs, _ = generate(600, 2, 0.0, "covariate", 1.0, seed)
+        served.predict(inputs)
+        served.tick()
+    assert served.model().champion == "1"
+    assert [check["decision"] for check in served.checks()][-1] == "warning"
+    assert [title for title, _ in served.told()].count("Inputs of default have moved") == 1
+
+
+def test_labels_from_before_a_rollback_start_no_training(served: House) -> None:
+    for seed in range(6):
+        feed(served, 200, "concept", seed)
+        served.tick()
+    now_serving = served.model().champion
+    with served.db.begin() as tx:
+        decision = champions.roll_back(tx, "default", "ada", served.clock())
+    before = len(served.trainings())
+    served.tick()
+    assert decision.from_version == now_serving
+    assert served.model().champion == decision.version
+    assert len(served.trainings()) == before
+
+
+def test_a_rollback_during_a_training_is_not_undone_by_it(served: House) -> None:
+    for seed in range(6):
+        feed(served, 200, "concept", seed)
+        served.tick()
+    first_drift = served.model()
+    payload = {"reason": "drift", "change_position": None, "from_version": first_drift.champion, "seed": 1}
+    training = served.post("train", payload=json.dumps(payload).encode())
+    with served.db.begin() as tx:
+        champions.roll_back(tx, "default", "ada", served.clock())
+    rolled = served.model().champion
+    served.settle()
+    assert served.job(training).status == "failed"
+    assert json.loads(served.job(training).error or "{}")["type"] == "superseded"
+    assert served.model().champion == rolled
+
+
+def test_a_challenger_that_is_no_better_is_rejected_with_a_record(served: House) -> None:
+    flat = np.random.default_rng(0)
+    for _ in range(4):  # labels that nobody can learn
+        inputs = flat.normal(size=(150, 2))
+        served.label(served.predict(inputs), flat.integers(0, 2, 150))
+        served.tick()
+    assert "reject" in served.decisions() or "promote" in served.decisions()[2:]
+    assert all(job.status in ("succeeded", "failed") for job in served.trainings())
+    assert len(served.trainings()) <= 6  # the cool-down: never more than one per hundred labelled rows
+
+
+def test_two_beats_ask_for_one_check_per_interval_and_model(house: House) -> None:
+    for _ in range(3):
+        tick.run(house.room)
+    house.settle()
+    with house.db.read() as tx:
+        asked = [job for job in jobs.listed(tx, "check", None, None, 100, None).entries if job.lane]
+    assert len([check for check in house.checks() if check["decision"] == "insufficient"]) == 1
+    assert len(asked) == 2  # the tick's, and the one that follows the generated data
+
+
+def test_a_prediction_before_the_first_model_waits_and_is_answered(house: House) -> None:
+    packed = PackedRows(1, np.array([[3.0, 3.0]]).tobytes())
+    job = house.post("predict", payload=packed.encode())
+    house.settle()
+    assert house.job(job).status == "queued"
+    house.tick()
+    tasks.carry(house.room, "predict", [job], "again")
+    assert house.result(job)["predictions"][0]["label"] == 1
