@@ -67,9 +67,6 @@ def test_a_turned_concept_is_found_mended_and_told_as_one_incident(served: House
     assert 0 < found[0]["rows_since_change"] <= 400
     assert ("Drift in default, fixed by itself", "resolved") in served.told()
     assert "Drift in default, retraining" not in [title for title, _ in served.told()]
-        "Drift in default, fixed by itself",
-        "resolved",
-    )
 
 
 def test_the_alarm_falls_on_the_same_row_however_the_labels_are_cut(tmp_path_factory: pytest.TempPathFactory) -> None:
