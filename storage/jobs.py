@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from storage.dialects import upsert
+from storage.dialects import among, upsert
 from storage.ids import new_id, time_of
 from storage.pages import Page, page
 from storage.schema import jobs
@@ -124,7 +124,7 @@ def get(tx: Connection, job_id: str) -> Job | None:
 
 def get_many(tx: Connection, job_ids: Sequence[str]) -> dict[str, Job]:
     """Those of the jobs that exist, by id."""
-    return {row.id: job_of(row) for row in tx.execute(select(*SEEN).where(jobs.c.id.in_(job_ids)))}
+    return {row.id: job_of(row) for row in tx.execute(select(*SEEN).where(among(tx, jobs.c.id, job_ids)))}
 
 
 def listed(tx: Connection, kind: str | None, status: str | None, model: str | None, limit: int, cursor: str | None) -> Page[Job]:
@@ -137,7 +137,7 @@ def listed(tx: Connection, kind: str | None, status: str | None, model: str | No
 
 
 def cancel(tx: Connection, job_id: str, now: float) -> Literal["cancelled", "terminal", "unknown"]:
-    """Cancel a queued or running job. A worker that still runs it finds at its next heartbeat, or at its finish, that it is lost."""
+    """Cancel a queued or running job. A worker that still runs it finds that out at its next heartbeat or its finish."""
     statement = (
         update(jobs)
         .where(jobs.c.id == job_id, jobs.c.status.in_(["queued", "running"]))

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Connection, bindparam, exists, func, or_, select, update
+from sqlalchemy import Connection, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from storage.dialects import among, execute_many
 from storage.jobs import SEEN, Job, Status, job_of
 from storage.schema import jobs
 
@@ -61,7 +62,7 @@ def claim(tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, now:
     lane_taken = exists().where(other.c.lane == jobs.c.lane, other.c.status == "running")
     free = (
         select(jobs.c.id)
-        .where(jobs.c.id.in_(job_ids), jobs.c.status == "queued", or_(jobs.c.lane.is_(None), ~lane_taken))
+        .where(among(tx, jobs.c.id, job_ids), jobs.c.status == "queued", or_(jobs.c.lane.is_(None), ~lane_taken))
         .order_by(jobs.c.id)
         .with_for_update(skip_locked=True)
     )
@@ -84,6 +85,12 @@ def claim(tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, now:
     return sorted((job_of(row) for row in rows), key=lambda job: job.id)
 
 
+def companions(tx: Connection, queue: str, most: int) -> list[str]:
+    """The oldest jobs of a queue that could be claimed now: whoever works anyway may take them along."""
+    query = select(jobs.c.id).where(jobs.c.queue == queue, jobs.c.status == "queued", jobs.c.deadline_at.is_(None))
+    return list(tx.execute(query.order_by(jobs.c.id).limit(most)).scalars())
+
+
 def heartbeat(tx: Connection, owners: Sequence[str], now: float, lease_s: float) -> set[str]:
     """Extend the leases of these claims. Returns the owners that still hold at least one job."""
     statement = update(jobs).where(jobs.c.owner.in_(owners), RUNNING).values(lease_until=now + lease_s)
@@ -96,40 +103,18 @@ def held(tx: Connection, owner: str) -> set[str]:
 
 
 _FINISH = (
-    update(jobs)
-    .where(jobs.c.id == bindparam("b_id"), jobs.c.owner == bindparam("b_owner"), RUNNING)
-    .values(
-        status=bindparam("b_status"),
-        result=bindparam("b_result"),
-        error=bindparam("b_error"),
-        result_artifact=bindparam("b_artifact"),
-        finished_at=bindparam("b_now"),
-        progress=None,
-        lease_until=None,
-        payload=None,
-    )
+    "UPDATE jobs SET status = ?, result = ?, error = ?, result_artifact = ?, finished_at = ?,"
+    " progress = NULL, lease_until = NULL, payload = NULL WHERE id = ? AND owner = ? AND status = 'running'"
 )
 
 
 def finish(tx: Connection, owner: str, outcomes: Sequence[Outcome], now: float) -> set[str]:
     """Record how jobs of this claim ended. Returns the ids recorded; the others were lost (cancelled, or taken for dead)."""
     mine = held(tx, owner)
-    rows = [
-        {
-            "b_id": outcome.job_id,
-            "b_owner": owner,
-            "b_status": outcome.status,
-            "b_result": outcome.result,
-            "b_error": outcome.error,
-            "b_artifact": outcome.result_artifact,
-            "b_now": now,
-        }
-        for outcome in outcomes
-        if outcome.job_id in mine
-    ]
-    if rows:
-        tx.execute(_FINISH, rows)
-    return {str(row["b_id"]) for row in rows}
+    kept = [each for each in outcomes if each.job_id in mine]
+    rows = [(o.status, o.result, o.error, o.result_artifact, now, o.job_id, owner) for o in kept]
+    execute_many(tx, _FINISH, rows)
+    return {each.job_id for each in kept}
 
 
 def retry(tx: Connection, owner: str, job_ids: Sequence[str], at: float) -> None:

@@ -56,6 +56,12 @@ def get(tx: Connection, name: str) -> Model | None:
     return _of(row) if row else None
 
 
+def serving(tx: Connection, name: str) -> tuple[str | None, float] | None:
+    """The model's champion and when its declaration last changed: the quick look of each prediction."""
+    row = tx.execute(select(models.c.champion, models.c.updated_at).where(models.c.name == name)).first()
+    return (row.champion, row.updated_at) if row else None
+
+
 def lock(tx: Connection, name: str) -> Model:
     """The model, its row locked until the transaction ends.
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, select
 
+from storage.dialects import execute_many
 from storage.schema import predictions
+
+_LOG = 'INSERT INTO predictions (job_id, model, version, "rows", features, artifact, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)'
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,8 @@ class Logged:
 
 def log(tx: Connection, entries: Sequence[Logged]) -> None:
     """Add what was predicted, in the transaction that finishes the jobs."""
-    if entries:
-        tx.execute(insert(predictions), [asdict(entry) for entry in entries])
+    rows = [(e.job_id, e.model, e.version, e.rows, e.features, e.artifact, e.created_at) for e in entries]
+    execute_many(tx, _LOG, rows)
 
 
 def get_many(tx: Connection, job_ids: Sequence[str]) -> dict[str, Logged]:

@@ -65,6 +65,7 @@ jobs = Table(
     Column("request_id", String(128)),
     Index("ix_jobs_model_id", "model", "id"),
     _partial("ix_jobs_queued", "next_publish_at", where="status = 'queued'"),
+    _partial("ix_jobs_line", "queue", "id", where="status = 'queued'"),
     _partial("ix_jobs_running", "lease_until", where="status = 'running'"),
     _partial("ix_jobs_other_kinds", "kind", "id", where="kind <> 'predict'"),
     _partial("ix_jobs_ended_badly", "status", "id", where="status IN ('failed', 'dead', 'cancelled')"),

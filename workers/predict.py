@@ -10,6 +10,7 @@ import msgspec
 from loguru import logger
 from sqlalchemy import Connection
 
+from jobs.kinds import GROUP, PREDICT, QUARANTINE
 from ml.prediction import Prediction, predict
 from ml.rows import stack, unpack
 from problems.rows import PackedRows
@@ -23,13 +24,16 @@ from workers import bulk
 from workers.answers import prediction_rows
 from workers.room import Room
 from workers.run import carry
-from workers.shelf import Loaded
+from workers.shelf import Loaded, NotAtHand
 
 
 def run(room: Room, job_ids: Sequence[str], task_id: str) -> None:
-    """Work the predict jobs that one doorbell names. Those whose model has no champion yet stay queued."""
+    """Work the predict jobs that one doorbell names, and those that came meanwhile: their own bells will find nothing to do.
+
+    Jobs whose model has no champion yet stay queued.
+    """
     owner = room.leases.owner()
-    taken = room.db.run(lambda tx: _take(room, tx, job_ids, owner, task_id))
+    taken = _taken(room, job_ids, owner, task_id)
     if taken.bulk:
         carry(room, taken.bulk, task_id, bulk.work)
     if not taken.small:
@@ -52,15 +56,27 @@ class _Answer:
     logged: Logged | None
 
 
+def _taken(room: Room, job_ids: Sequence[str], owner: str, task_id: str) -> _Taken:
+    while True:
+        try:
+            return room.db.run(lambda tx: _take(room, tx, job_ids, owner, task_id))
+        except NotAtHand as missing:  # loading takes a while: never while holding the ledger's one writer's lock
+            with room.db.read() as tx:
+                room.shelf.champion(tx, missing.model)
+
+
 def _take(room: Room, tx: Connection, job_ids: Sequence[str], owner: str, task_id: str) -> _Taken:
     """Claim the jobs that can be worked now, all in one transaction with the look at who is champion."""
-    found = [job for job in job_rows.get_many(tx, job_ids).values() if job.status == "queued"]
-    champions = {name: loaded for name in {job.model for job in found} if (loaded := room.shelf.champion(tx, name))}
-    early = [job.id for job in found if job.model not in champions]
+    named = [job for job in job_rows.get_many(tx, job_ids).values() if job.status == "queued"]
+    if not any(job.queue == QUARANTINE for job in named):  # who may be dangerous travels alone
+        more = set(ledger.companions(tx, PREDICT, GROUP)) - {job.id for job in named}
+        named += job_rows.get_many(tx, sorted(more)).values() if more else ()
+    champions = {name: at for name in {job.model for job in named} if (at := room.shelf.champion(tx, name, load=False))}
+    early = [job.id for job in named if job.model not in champions]
     if early:
         ledger.wait_for_champion(tx, early, task_id, room.clock(), room.settings.no_model_wait_s)
-    ready = [job for job in found if job.model in champions]
-    small = [job.id for job in ready if job.payload is not None and job.artifact is None]
+    ready = [job for job in named if job.model in champions]
+    small = [job.id for job in ready if job.artifact is None]
     claimed = ledger.claim(tx, small, owner, task_id, room.clock(), room.settings.job_lease_s) if small else []
     return _Taken(claimed, [job.id for job in ready if job.artifact is not None], champions)
 

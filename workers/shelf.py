@@ -20,6 +20,14 @@ from storage.versions import Version
 KEPT = 32  # versions in memory
 
 
+class NotAtHand(LookupError):
+    """A version has to be loaded first, which takes a while."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A version that can predict: its problem, its row in the ledger, and the fitted pipeline."""
@@ -36,6 +44,7 @@ class Shelf:
         self._artifacts = artifacts
         self._registry = registry
         self._problems: dict[str, tuple[float, Problem]] = {}
+        self._serving: dict[str, tuple[tuple[str | None, float], Loaded]] = {}
         self._kept: OrderedDict[tuple[str, int], Any] = OrderedDict()
 
     def problem(self, model: Model) -> Problem:
@@ -56,27 +65,42 @@ class Shelf:
             raise KeyError(name)
         return self.problem(model)
 
-    def champion(self, tx: Connection, name: str) -> Loaded | None:
+    def champion(self, tx: Connection, name: str, load: bool = True) -> Loaded | None:
         """The version that serves now, or None while there is none.
 
         A file that is not the one the ledger knows is refused; the version that it replaced serves meanwhile.
 
+        Args:
+            load: False where the caller must not wait for a file, since it holds a lock.
+
         Raises:
-            SwappedModel: and there is no earlier version whose file is whole.
+            NotAtHand: the version is not in memory yet, and `load` is False.
+            SwappedModel: no file is whole, nor is that of an earlier version.
         """
+        now = models.serving(tx, name)
+        if now is None or now[0] is None:
+            return None
+        at_hand = self._serving.get(name)
+        if at_hand and at_hand[0] == now:
+            return at_hand[1]
+        if not load:
+            raise NotAtHand(name)
+        loaded = self._load_champion(tx, name)
+        self._serving[name] = (now, loaded)
+        return loaded
+
+    def _load_champion(self, tx: Connection, name: str) -> Loaded:
         model = models.get(tx, name)
         version = versions.get(tx, name, model.champion) if model and model.champion else None
-        if model is None or version is None:
-            return None
-        while True:
+        while model is not None and version is not None:
             try:
                 return Loaded(self.problem(model), version, self.pipeline(version))
             except SwappedModel as refused:
                 logger.error("{} version {} is refused: {}", name, version.name, refused)
-                earlier = versions.get(tx, name, version.promoted_from) if version.promoted_from else None
-                if earlier is None:
+                if version.promoted_from is None:
                     raise
-                version = earlier
+                version = versions.get(tx, name, version.promoted_from)
+        raise KeyError(name)
 
     def pipeline(self, version: Version) -> Any:
         """The version's fitted pipeline.

@@ -166,6 +166,13 @@ def upgrade() -> None:
             postgresql_where=sa.text("kind <> 'predict'"),
         )
         batch_op.create_index(
+            "ix_jobs_line",
+            ["queue", "id"],
+            unique=False,
+            sqlite_where=sa.text("status = 'queued'"),
+            postgresql_where=sa.text("status = 'queued'"),
+        )
+        batch_op.create_index(
             "ix_jobs_queued",
             ["next_publish_at"],
             unique=False,
