@@ -1,0 +1,152 @@
+"""`python -m api`: migrate the ledger, make a key where there is none, and serve until SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import ThreadWorker
+from pydantic import SecretStr
+
+from api import errors
+from api.app import create_app
+from settings import Settings, load
+from storage.database import Database
+from storage.migrate import migrate
+from telemetry import logs
+
+KEY_FILE = "api_key"
+LOCAL_REDIS = "redis://127.0.0.1:6379/0"  # started on its own, without the embedded broker's address
+GRACE_S = 3
+KEEPALIVE_S = 75
+SLOW_S = 20  # a peer that neither sends nor takes a byte for so long gives its thread back
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """gunicorn's thread worker; on SIGTERM long polls and event streams end at once instead of holding the stop up."""
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Begin the graceful stop."""
+        self.app.end_waits()
+        super().handle_exit(sig, frame)
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """One gunicorn process of many threads; the app is made in it, after the fork, because it starts threads."""
+
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+        self._settings, self._listener = settings, listener
+        self._app: Flask | None = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        """gunicorn's settings; none come from files or the command line."""
+        scratch = self._settings.data_dir / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        chosen = {
+            "bind": f"fd://{self._listener.fileno()}",
+            "workers": 1,
+            "worker_class": Worker,
+            "threads": self._settings.api_threads,
+            "worker_connections": 1_000 + self._settings.api_threads,
+            "timeout": 60,
+            "graceful_timeout": GRACE_S,
+            "keepalive": KEEPALIVE_S,
+            "worker_tmp_dir": str(scratch),
+            "control_socket_disable": True,
+            "accesslog": None,
+            "loglevel": "warning",
+            "proc_name": "continual-api",
+        }
+        for name, value in chosen.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """The WSGI app, in the process that serves."""
+        database = Database(self._settings.ledger_url, pool_size=16)
+        self._app = create_app(self._settings, database, self._settings.redis_url or LOCAL_REDIS)
+        return self._app
+
+    def end_waits(self) -> None:
+        """Let nobody wait any longer."""
+        if self._app is not None:
+            self._app.extensions["house"].waiting.close()
+
+
+def main() -> int:
+    """Serve. Returns the exit status where it could not even begin."""
+    os.umask(0o077)
+    settings = with_key(load())
+    logs.setup(settings.log_level, settings.log_format, secrets_of(settings))
+    listener = listen(settings.api_host, settings.api_port)
+    if listener is None:
+        taken = f"Port {settings.api_port} of {settings.api_host} cannot be listened on: it is taken, or not ours."
+        print(f"{taken} Set API_PORT, or stop the other process.", file=sys.stderr)
+        return 1
+    database = Database(settings.ledger_url)
+    migrate(database)
+    database.close()
+    Server(settings, listener).run()
+    return 0
+
+
+def with_key(settings: Settings) -> Settings:
+    """The settings with an API_KEY: on loopback one is made at the first start, kept, and printed once."""
+    if settings.api_key is not None:
+        return settings
+    file = settings.data_dir / KEY_FILE
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _keep(file, secrets.token_urlsafe(32))
+        print(f"API_KEY is unset: made one, kept in {file}: {file.read_text().strip()}", flush=True)
+    key = file.read_text().strip()
+    if not key:
+        sys.exit(f"{file}: empty, expected the API key. Delete the file to have a new one made.")
+    return settings.model_copy(update={"api_key": SecretStr(key)})
+
+
+def _keep(file: Path, key: str) -> None:
+    draft = file.with_name(f"{file.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w") as out:
+        out.write(key + "\n")
+    try:
+        os.link(draft, file)  # whoever comes second keeps what the first has written
+    except FileExistsError:
+        errors.log.debug("another process has made the key")
+    finally:
+        draft.unlink()
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """What no log line may show."""
+    fields = (getattr(settings, name) for name in type(settings).model_fields)
+    return [value.get_secret_value() for value in fields if isinstance(value, SecretStr)]
+
+
+def listen(host: str, port: int) -> socket.socket | None:
+    """A listening socket, made before anything slow so that a taken port is told at once; None if there is none to have."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # connections inherit it
+        listener.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SLOW_S, 0))
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        return None
+    listener.set_inheritable(True)
+    return listener
+
+
+if __name__ == "__main__":
+    sys.exit(main())

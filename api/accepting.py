@@ -1,0 +1,99 @@
+"""From a checked request to its 202: every POST that makes a job ends here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from flask import Response, request
+
+from api.asking import Asked
+from api.auth import caller
+from api.envelope import current_request_id
+from api.front import Accepted
+from api.house import house
+from api.views import NULL, JobView, answer, job_view, links, moment
+from jobs.kinds import POLICIES, Kind, lane
+from storage import jobs
+from storage.idempotency import Key
+from storage.ids import new_id
+from storage.jobs import TERMINAL, Job, NewJob
+
+
+def new_job(
+    kind: Kind,
+    model: str,
+    payload: bytes | None = None,
+    artifact: str | None = None,
+    queue: str | None = None,
+    job_id: str | None = None,
+) -> NewJob:
+    """A job of this request, on its kind's queue unless another is named."""
+    parts = house()
+    return NewJob(
+        job_id or new_id(parts.clock()),
+        kind,
+        model,
+        queue or POLICIES[kind].queue,
+        parts.settings.max_attempts,
+        payload,
+        artifact,
+        lane=lane(kind, model),
+        request_id=current_request_id(),
+    )
+
+
+def digest_of(*parts: bytes) -> str:
+    """What an Idempotency-Key is bound to: query, media type, body."""
+    digest = hashlib.sha256()
+    for part in (request.query_string, request.mimetype.encode(), *parts):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def accept(new: NewJob, asked: Asked, digest: str) -> tuple[Accepted, Response]:
+    """Record the job and answer: 202, or 200 with the job at its end if the client waits and it ends in time.
+
+    Args:
+        digest: of the body, as `digest_of` gives it; unused without a key.
+    """
+    parts = house()
+    key = None
+    if asked.key is not None:
+        key = Key(caller().token_id, request.path, asked.key, digest, new.id, new.created_at)
+    if not asked.wait_s or not parts.waiting.enter():
+        accepted = parts.front.accept(new, key)
+        return accepted, _answer(new, accepted, None)
+    try:
+        with parts.waiting.watching(new.id) as watch:
+            accepted = parts.front.accept(new, key)
+            job = None if accepted.replayed else watch.until_end(asked.wait_s, looked=True)
+        if accepted.replayed:
+            with parts.waiting.watching(accepted.job_id) as watch:
+                job = watch.until_end(asked.wait_s)
+    finally:
+        parts.waiting.leave()
+    return accepted, _answer(new, accepted, job)
+
+
+def _answer(new: NewJob, accepted: Accepted, job: Job | None) -> Response:
+    headers = {"Idempotent-Replayed": "true"} if accepted.replayed else {}
+    if accepted.replayed and job is None:
+        with house().database.read() as tx:
+            job = jobs.get(tx, accepted.job_id)
+    if job is not None and job.status in TERMINAL:
+        return answer(job_view(job), 200, headers)
+    return answer_accepted(job_view(job) if job is not None else _queued(new), headers)
+
+
+def answer_accepted(view: JobView, headers: Mapping[str, str]) -> Response:
+    """202: where to look, and when."""
+    return answer(view, 202, {"Location": view.links.self, "Retry-After": "1", **headers})
+
+
+def _queued(new: NewJob) -> JobView:
+    """The job as it was committed, without asking for it."""
+    return JobView(
+        new.id, None, new.kind, new.model, "queued", 0, str(moment(new.created_at)), None, None, None, NULL, NULL, links(new.id)
+    )

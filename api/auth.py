@@ -1,0 +1,105 @@
+"""Who asks, and what they may do: bearer tokens in the header, four roles, each including the one before."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn, cast, get_args
+
+from flask import request
+from flask_httpauth import HTTPTokenAuth
+from werkzeug.datastructures import Authorization
+
+from api.errors import Refused, busy
+from api.house import house
+from storage import tokens
+
+Role = Literal["viewer", "client", "operator", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+FAILURES_A_MINUTE = 300  # wrong tokens from one address, before they are answered by 429
+audit_log = logging.getLogger("api.audit")
+
+
+class BearerAuth(HTTPTokenAuth):  # type: ignore[misc]
+    """Reads the header itself: Werkzeug's parser raises on some broken Basic ones, which have to be 401 like any other."""
+
+    def get_auth(self) -> Authorization | None:
+        """What follows `Bearer`, if that is the scheme."""
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        return Authorization("bearer", token=token.strip()) if scheme.lower() == "bearer" else None
+
+
+auth = BearerAuth(scheme="Bearer")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose token it is; `token_id` is the row's, or `api_key`."""
+
+    token_id: str
+    name: str
+    role: str
+
+
+def caller() -> Caller:
+    """Who makes the request that is being answered."""
+    return cast(Caller, auth.current_user())
+
+
+def needs(role: Role) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator that lets a view run for this role and those above it."""
+    return cast(Callable[..., Any], auth.login_required(role=list(ROLES[ROLES.index(role) :])))
+
+
+def hash_of(secret: str) -> str:
+    """The hex SHA-256 under which a token is stored. A header may hold any bytes; WSGI gives them as latin-1."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@auth.verify_token  # type: ignore[untyped-decorator]
+def _caller_of(secret: str) -> Caller | None:
+    parts = house()
+    key = parts.settings.api_key
+    if not secret:
+        return None
+    digest = hash_of(secret)
+    if key is not None and hmac.compare_digest(digest, hash_of(key.get_secret_value())):
+        found = Caller("api_key", "API_KEY", "admin")
+    else:
+        with parts.database.read() as tx:
+            token = tokens.find(tx, digest)
+        if token is None or (token.expires_at is not None and token.expires_at <= parts.clock()):
+            return None
+        found = Caller(token.id, token.name, token.role)
+    _keep_to_rate(found)
+    return found
+
+
+def _keep_to_rate(found: Caller) -> None:
+    rates = house().rates
+    if rates is not None and (wait := rates.take(found.token_id)):
+        raise busy(429, f"Over the rate limit of {house().settings.rate_limit} for this token.", wait + 0.5)
+
+
+@auth.get_user_roles  # type: ignore[untyped-decorator]
+def _role_of(found: Caller) -> str:
+    return found.role
+
+
+@auth.error_handler  # type: ignore[untyped-decorator]
+def _refuse(status: int) -> NoReturn:
+    if status == 403:
+        raise Refused(403, "The token's role is too small for this; /docs says which one it takes.")
+    if "Authorization" in request.headers and (wait := house().failures.take(request.remote_addr or "")):
+        raise busy(429, "Too many wrong tokens from this address.", wait + 0.5)
+    raise Refused(
+        401, "Expected a valid token in the header: Authorization: Bearer <token>.", headers={"WWW-Authenticate": "Bearer"}
+    )
+
+
+def audit(what: str) -> None:
+    """Put into the log who did what."""
+    audit_log.info("%s by token '%s' (%s)", what, caller().name, caller().role)

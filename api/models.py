@@ -1,0 +1,230 @@
+"""Models: what is declared, which versions there are, what was checked and decided, and the way back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from flask import Response
+
+from api import bodies
+from api.accepting import accept, digest_of, new_job
+from api.asking import asked, page_of_query
+from api.auth import audit, caller
+from api.bodies import JSON
+from api.envelope import current_request_id
+from api.errors import Fault, Refused, unfit
+from api.house import house
+from api.routes import ANY, PAGE, ListOf, Routes
+from api.status import StatusView, status_of
+from api.views import (
+    DecisionView,
+    JobView,
+    ModelView,
+    VersionView,
+    answer,
+    answer_page,
+    check_view,
+    decision_view,
+    model_view,
+    version_view,
+)
+from jobs.kinds import POLICIES
+from problems.declaration import MODEL_NAME, InvalidProblem, Problem, declared, parse_problem
+from storage import champions, checks, decisions, incidents, jobs, models, versions
+from storage.champions import NothingToRollBack
+from storage.jobs import NewJob
+from storage.models import Model
+
+FIXED = ("task", "label", "features")  # what may not change once there are labelled rows
+routes = Routes("models")
+
+
+def _interval() -> float:
+    return house().settings.check_interval_seconds
+
+
+def _named(name: str) -> Model:
+    return house().models.read(name).model
+
+
+@routes.on("GET", "/models", "viewer", "List models.", answers={200: ListOf("models", ModelView)}, query=PAGE)
+def list_models() -> Response:
+    limit, cursor = page_of_query()
+    with house().database.read() as tx:
+        page = models.listed(tx, limit, cursor)
+    return answer_page("models", page, lambda model: model_view(model, _interval()))
+
+
+@routes.on("GET", "/models/{name}", "viewer", "One model.", answers={200: ModelView}, refusals=(404,))
+def get_model(name: str) -> Response:
+    return answer(model_view(_named(name), _interval()))
+
+
+class ProblemBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A declared problem; each feature's type is number, category, boolean or text, with ? if it may be missing."""
+
+    task: str
+    label: str
+    metric: str
+    estimator: str
+    features: dict[str, str]
+    threshold: float | None = None
+    estimator_args: dict[str, Any] = {}
+    scale: bool = True
+    ignore: list[str] = []
+
+
+@routes.on(
+    "PUT",
+    "/models/{name}",
+    "operator",
+    "Declare a model, or change one.",
+    bodies={JSON: ProblemBody},
+    answers={201: ModelView, 200: ModelView},
+    refusals=(409,),
+)
+def put_model(name: str) -> Response:
+    bodies.media_type(JSON)
+    problem = _checked(name, bodies.decode(bodies.read()))
+    parts = house()
+    with parts.database.begin() as tx:
+        before = models.get(tx, name)
+        if before is not None:
+            _unchanged(before, problem)
+        created = models.declare(tx, name, declared(problem), problem.source, parts.clock())
+    parts.models.forget(name)
+    audit(f"{'declared' if created else 'changed'} model {name}")
+    return answer(model_view(_named(name), _interval()), 201 if created else 200)
+
+
+def _checked(name: str, given: object) -> Problem:
+    """The problem, after a look at its form here and at its estimator in a child process."""
+    if not MODEL_NAME.fullmatch(name):
+        raise unfit([Fault(("name",), "expected 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit")])
+    try:
+        problem = parse_problem(name, given)
+    except InvalidProblem as wrong:
+        raise unfit([Fault(loc, msg) for loc, msg in wrong.errors]) from None
+    faults = house().inspector.faults(problem)
+    if faults:
+        raise unfit(faults)
+    return problem
+
+
+def _unchanged(before: Model, problem: Problem) -> None:
+    now = declared(problem)
+    changed = [key for key in FIXED if not _same(before.declared[key], now[key])]
+    if changed and before.rows > 0:
+        said = f"{', '.join(changed)} cannot change: the model has {before.rows} labelled rows."
+        raise Refused(409, f"{said} Declare another model.")
+
+
+def _same(one: object, other: object) -> bool:
+    """Features are compared with their order, which rows given as lists rely on."""
+    ordered = isinstance(one, dict) and isinstance(other, dict)
+    return one == other and (not ordered or list(one) == list(other))  # type: ignore[call-overload]
+
+
+@routes.on(
+    "GET",
+    "/models/{name}/versions",
+    "viewer",
+    "A model's versions, newest first.",
+    answers={200: ListOf("versions", VersionView)},
+    query=PAGE,
+    refusals=(404,),
+)
+def list_versions(name: str) -> Response:
+    limit, cursor = page_of_query()
+    champion = _named(name).champion
+    with house().database.read() as tx:
+        page = versions.listed(tx, name, limit, cursor)
+    return answer_page("versions", page, lambda version: version_view(version, champion))
+
+
+@routes.on(
+    "GET",
+    "/models/{name}/checks",
+    "viewer",
+    "A model's drift checks, newest first.",
+    answers={200: ListOf("checks", ANY)},
+    query=PAGE,
+    refusals=(404,),
+)
+def list_checks(name: str) -> Response:
+    limit, cursor = page_of_query()
+    _named(name)
+    with house().database.read() as tx:
+        return answer_page("checks", checks.listed(tx, name, limit, cursor), check_view)
+
+
+@routes.on(
+    "GET",
+    "/models/{name}/decisions",
+    "viewer",
+    "What was decided about a model and why, newest first.",
+    answers={200: ListOf("decisions", DecisionView)},
+    query=PAGE,
+    refusals=(404,),
+)
+def list_decisions(name: str) -> Response:
+    limit, cursor = page_of_query()
+    _named(name)
+    with house().database.read() as tx:
+        return answer_page("decisions", decisions.listed(tx, name, limit, cursor), decision_view)
+
+
+@routes.on(
+    "POST",
+    "/models/{name}/checks",
+    "operator",
+    "Check a model for drift now.",
+    answers={202: JobView, 200: JobView},
+    refusals=(404,),
+    makes_job=True,
+)
+def post_check(name: str) -> Response:
+    how = asked()
+    body = bodies.read()
+    if body:
+        bodies.media_type(JSON)
+        if bodies.decode(body) not in (None, {}):
+            raise unfit([Fault((), "expected no body")])
+    model = house().models.get(name).model
+    house().front.room()
+    return accept(new_job("check", model.name), how, digest_of(body))[1]
+
+
+@routes.on(
+    "POST",
+    "/models/{name}/rollback",
+    "admin",
+    "Let the version serve again that the champion replaced.",
+    answers={200: StatusView},
+    refusals=(404, 409),
+)
+def roll_back(name: str) -> Response:
+    parts, now = house(), house().clock()
+    _named(name)
+    with parts.database.begin() as tx:
+        try:
+            decision = champions.roll_back(tx, name, f"token '{caller().name}'", now)
+        except NothingToRollBack as nothing:
+            raise Refused(409, f"{nothing}.") from None
+        told = incidents.tell(
+            tx, f"rollback:{decision.id}", name, "warning", "told", f"'{name}' was rolled back", [decision.reason], now
+        )
+        news = _news(told, name, now)
+        jobs.add(tx, [news])
+    parts.bell.ring([(news.queue, "notify", news.id)], current_request_id())
+    parts.models.forget(name)
+    audit(f"rolled back model {name} to version {decision.version}")
+    return answer(status_of(_named(name)))
+
+
+def _news(incident_id: str, model: str, now: float) -> NewJob:
+    payload = msgspec.json.encode({"incident_id": incident_id})
+    attempts = house().settings.max_attempts
+    queue = POLICIES["notify"].queue
+    return NewJob.make("notify", model, queue, now, attempts, payload=payload, request_id=current_request_id())

@@ -1,0 +1,56 @@
+"""What /metrics says of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from api.health import SILENT_S
+from jobs.kinds import KINDS, QUEUES
+from storage import checks, heartbeats, ledger, models
+from storage.checks import Check
+from storage.database import Database
+from storage.ledger import Census
+from storage.models import Model
+from telemetry.metrics import JobCount, ModelState, QueueState, Snapshot, TaskTotals, WorkerState
+
+FORGET_S = 300.0  # a worker silent for longer is no longer shown as down
+
+
+def snapshot(database: Database, now: float) -> Snapshot:
+    """The ledger at `now` (epoch seconds)."""
+    with database.read() as tx:
+        census, waiting, owners = ledger.census(tx), ledger.backlog(tx), ledger.owners(tx)
+        signs = [sign for sign in heartbeats.seen(tx, now - FORGET_S) if sign.component == "worker"]
+        known = [(model, checks.last(tx, model.name)) for model in models.every(tx)]
+    return Snapshot(
+        jobs=tuple(JobCount(each.kind, each.queue, each.status, each.count) for each in census),
+        totals=tuple(_totals(kind, census) for kind in KINDS),
+        queues=tuple(_queue(name, *waiting.get(name, (0, now)), now) for name in QUEUES),
+        workers=tuple(
+            WorkerState(sign.name, sign.seen_at > now - SILENT_S, sum(owner.startswith(sign.name) for owner in owners))
+            for sign in signs
+        ),
+        models=tuple(_model(model, check) for model, check in known),
+    )
+
+
+def _totals(kind: str, census: Sequence[Census]) -> TaskTotals:
+    mine = [each for each in census if each.kind == kind]
+
+    def count(*statuses: str) -> int:
+        return sum(each.count for each in mine if each.status in statuses)
+
+    sent, retried = sum(each.count for each in mine), sum(each.retries for each in mine)
+    return TaskTotals(kind, sent, count("succeeded"), count("failed", "dead"), retried)
+
+
+def _queue(name: str, length: int, oldest: float, now: float) -> QueueState:
+    return QueueState(name, length, max(0.0, now - oldest))
+
+
+def _model(model: Model, check: Check | None) -> ModelState:
+    state = "no_model" if model.champion is None else "drifting" if model.drifting else "healthy"
+    found = check.result if check is not None else {}
+    threshold = float(model.declared["threshold"])
+    statistic, limit = found.get("statistic"), found.get("limit")
+    return ModelState(model.name, model.champion, state, model.performance, threshold, statistic, limit)

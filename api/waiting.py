@@ -1,0 +1,180 @@
+"""Long polls, answered by push: workers announce ended jobs on one Redis channel, and each waiting request has a watch.
+
+A watch also looks for itself now and then, so that a dead broker makes waiting slower and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import redis
+
+from jobs.bell import DONE
+from storage import jobs
+from storage.database import FAULTS, Database
+from storage.jobs import TERMINAL, Job
+
+FIRST_LOOK_S, LAST_LOOK_S = 0.25, 1.0  # pauses between a watch's own looks
+RECONNECT_S = 0.5
+log = logging.getLogger("api")
+
+
+class Watch:
+    """One request's eye on one job."""
+
+    def __init__(self, job_id: str, look: Callable[[str], Job | None]) -> None:
+        self.job_id = job_id
+        self._look = look
+        self._told = threading.Event()
+        self._ended: Job | None = None
+        self.closed = False
+
+    def tell(self, job: Job) -> None:
+        """The job has ended."""
+        self._ended = job
+        self._told.set()
+
+    def close(self) -> None:
+        """The process stops: wait no longer."""
+        self.closed = True
+        self._told.set()
+
+    def until_end(self, seconds: float, looked: bool = False) -> Job | None:
+        """The job at its end, or as it was last seen when the time is up; None if there is no such job.
+
+        Args:
+            looked: the caller knows already that it exists and has not ended; None then means that it was not seen again.
+        """
+        end, pause = time.monotonic() + seconds, FIRST_LOOK_S
+        job = None
+        if not looked and (job := self._look(self.job_id)) is None:
+            return None
+        while not _over(job) and not self.closed and (rest := end - time.monotonic()) > 0:
+            self._told.wait(min(rest, pause))
+            job, pause = self._ended or self._again() or job, min(pause * 2, LAST_LOOK_S)
+        return job
+
+    def _again(self) -> Job | None:
+        """Another look; a database that is away for a moment ends no wait, for the job has been accepted."""
+        try:
+            return self._look(self.job_id)
+        except FAULTS as fault:
+            log.warning("the database does not answer a wait: %s", type(fault).__name__)
+            return None
+
+    def glance(self, seconds: float) -> Job | None:
+        """The job when it ends, or as it is after so long; None if the database is away."""
+        self._told.wait(seconds)
+        return self._ended or self._again()
+
+
+def _over(job: Job | None) -> bool:
+    return job is not None and job.status in TERMINAL
+
+
+class Waiting:
+    """All watches of this process, and the thread that listens for ends.
+
+    Args:
+        redis_url: the broker.
+        most: how many requests may wait at once, so that threads are left for others.
+    """
+
+    def __init__(self, database: Database, redis_url: str, most: int) -> None:
+        self._database = database
+        self._redis = redis.Redis.from_url(redis_url, socket_timeout=5, socket_connect_timeout=2, health_check_interval=5)
+        self._slots = threading.BoundedSemaphore(most)
+        self._watches: dict[str, set[Watch]] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        threading.Thread(target=self._listen, name="waiting", daemon=True).start()
+
+    def enter(self) -> bool:
+        """Take a slot for a wait; False if none is left. Whoever took one calls `leave`."""
+        return self._slots.acquire(blocking=False)
+
+    def leave(self) -> None:
+        """Give a slot back."""
+        self._slots.release()
+
+    @contextmanager
+    def watching(self, job_id: str) -> Iterator[Watch]:
+        """A watch on a job, that may not exist yet."""
+        watch = Watch(job_id, self._look)
+        with self._lock:
+            self._watches.setdefault(job_id, set()).add(watch)
+        if self._closed.is_set():
+            watch.close()
+        try:
+            yield watch
+        finally:
+            with self._lock:
+                others = self._watches.get(job_id, set())
+                others.discard(watch)
+                if not others:
+                    self._watches.pop(job_id, None)
+
+    def ended(self, job_ids: Sequence[str]) -> None:
+        """Tell whoever watches these jobs that they have ended; one query for all of them."""
+        with self._lock:
+            watched = [job_id for job_id in job_ids if job_id in self._watches]
+        if not watched:
+            return
+        with self._database.read() as tx:
+            found = jobs.get_many(tx, watched)
+        with self._lock:
+            told = [(watch, found[job_id]) for job_id in watched if job_id in found for watch in self._watches.get(job_id, ())]
+        for watch, job in told:
+            if _over(job):
+                watch.tell(job)
+
+    def close(self) -> None:
+        """End every wait now: the process stops."""
+        self._closed.set()
+        with self._lock:
+            watches = [watch for each in self._watches.values() for watch in each]
+        for watch in watches:
+            watch.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the process stops."""
+        return self._closed.is_set()
+
+    def _look(self, job_id: str) -> Job | None:
+        with self._database.read() as tx:
+            return jobs.get(tx, job_id)
+
+    def _listen(self) -> None:
+        heard = True
+        while not self._closed.is_set():
+            try:
+                with self._redis.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
+                    channel.subscribe(DONE)
+                    heard = _note(heard, True)
+                    self._hear(channel)
+            except (redis.RedisError, OSError) as fault:
+                heard = _note(heard, False, type(fault).__name__)
+                self._closed.wait(RECONNECT_S)
+
+    def _hear(self, channel: redis.client.PubSub) -> None:
+        while not self._closed.is_set():
+            message = channel.get_message(timeout=1.0)
+            if message is None:
+                continue
+            try:
+                self.ended(message["data"].decode("ascii", "replace").split(","))
+            except FAULTS as fault:  # the watches look for themselves
+                log.warning("ends were announced, but the database does not answer: %s", type(fault).__name__)
+
+
+def _note(before: bool, now: bool, why: str = "") -> bool:
+    if before and not now:
+        log.warning("the broker does not answer (%s): waits look into the database instead", why)
+    elif now and not before:
+        log.info("the broker answers again")
+    return now

@@ -1,0 +1,1 @@
+"""The HTTP API, in process and as the real server, on a real ledger."""
