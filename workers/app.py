@@ -48,7 +48,9 @@ def _carry(kind: Kind, request: Any, job_ids: object) -> None:
 
 
 def _make_task(kind: Kind) -> None:
-    @app.task(name=kind, bind=True, time_limit=int(POLICIES[kind].time_limit_s), ignore_result=True)
+    limit_s = min(POLICIES[kind].time_limit_s, settings.job_limit_s)
+
+    @app.task(name=kind, bind=True, time_limit=int(limit_s), ignore_result=True)
     def task(self: Task[Any, Any], /, job_ids: object = None, *_: object, **__: object) -> None:
         _carry(kind, self.request, job_ids)
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from loguru import logger
-from sqlalchemy.exc import DBAPIError
 
+from jobs.kinds import POLICIES
 from storage import heartbeats, ledger
 from storage.database import Database
 from storage.heartbeats import Heartbeat
 
 MOST_S = 5.0  # between two signs of life, however long the lease
+OVERDUE = 70  # exit status of a process whose job did not end in its time
+GRACE_S = 5.0  # Celery's own time limit, where the pool has one, comes first
 
 
 class ClaimLost(Exception):
@@ -22,10 +26,10 @@ class ClaimLost(Exception):
 
 
 class Claim:
-    """One claim of jobs: its owner token, and whether the ledger still knows it."""
+    """One claim of jobs: its owner token, when it must be over (monotonic), and whether the ledger still knows it."""
 
-    def __init__(self, owner: str) -> None:
-        self.owner = owner
+    def __init__(self, owner: str, end: float) -> None:
+        self.owner, self.end = owner, end
         self._lost = threading.Event()
 
     def lose(self) -> None:
@@ -47,10 +51,21 @@ class Leases:
     Args:
         worker: name of the worker that this process belongs to; owner tokens start with it.
         queues: comma-separated names, for the sign of life.
+        overdue: called with the owner of a claim that is over its time; it ends the process, for nothing else ends a
+            job that never returns. The solo pool has no time limit of its own, and a wedged main process keeps none.
     """
 
-    def __init__(self, db: Database, worker: str, queues: str, lease_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        db: Database,
+        worker: str,
+        queues: str,
+        lease_s: float,
+        clock: Callable[[], float],
+        overdue: Callable[[str], None] | None = None,
+    ) -> None:
         self.db, self.worker, self.queues, self.lease_s, self.clock = db, worker, queues, lease_s, clock
+        self._overdue = overdue or _end_process
         self._claims: dict[str, Claim] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
@@ -69,9 +84,9 @@ class Leases:
         return f"{self.worker}/{uuid.uuid4().hex}"
 
     @contextmanager
-    def holding(self, owner: str) -> Iterator[Claim]:
-        """Keep the leases of this claim alive until the end of the block."""
-        claim = self._claims[owner] = Claim(owner)
+    def holding(self, owner: str, limit_s: float = POLICIES["predict"].time_limit_s) -> Iterator[Claim]:
+        """Keep the leases of this claim alive until the end of the block, at most `limit_s` seconds and a little."""
+        claim = self._claims[owner] = Claim(owner, time.monotonic() + limit_s + GRACE_S)
         try:
             yield claim
         finally:
@@ -80,11 +95,14 @@ class Leases:
     def _run(self) -> None:
         wait = min(self.lease_s / 4, MOST_S)
         while not self._stop.wait(wait):
+            for claim in list(self._claims.values()):
+                if time.monotonic() > claim.end:
+                    self._overdue(claim.owner)
             try:
                 self._beat()
                 wait = min(self.lease_s / 4, MOST_S)
-            except DBAPIError as fault:
-                logger.warning("no sign of life could be written: {}", type(fault.orig).__name__)
+            except Exception as fault:  # noqa: BLE001 - without this thread every job of this process would be lost to it
+                logger.warning("no sign of life could be written: {}", type(fault).__name__)
                 wait = 0.5
 
     def _beat(self) -> None:
@@ -96,3 +114,8 @@ class Leases:
         for owner in claims.keys() - kept:
             if owner in self._claims:  # still at work: it did not simply finish meanwhile
                 claims[owner].lose()
+
+
+def _end_process(owner: str) -> None:
+    logger.error("the jobs of claim {} did not end in their time: this process ends, they are taken back", owner)
+    os._exit(OVERDUE)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from loguru import logger
 from sqlalchemy import Connection
 
+from jobs.kinds import POLICIES, Kind
+from registry.port import RegistryDown
+from settings import Settings
 from storage import jobs, ledger
+from storage.database import FAULTS
 from storage.jobs import Job, NewJob
 from storage.ledger import Doorbell, Outcome
 from telemetry.logs import bound
 from workers.lease import Claim, ClaimLost
 from workers.room import Room
 
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+PATIENT_TIMES = 60  # tries, 5 s apart, before a job gives up on a service that is away or a disk that is full
 Settle = Callable[[Connection, float], Sequence[NewJob]]
 
 
@@ -55,6 +62,11 @@ Work = Callable[[Room, Job, Claim], Done]
 Failed = Callable[[Job, str], Settle]
 
 
+def time_limit_s(settings: Settings, kind: str) -> float:
+    """How long one attempt of a job of this kind may take."""
+    return min(POLICIES[cast(Kind, kind)].time_limit_s, settings.job_limit_s)
+
+
 def carry(room: Room, job_ids: Sequence[str], task_id: str, work: Work, failed: Failed | None = None) -> None:
     """Claim jobs and do `work` for each.
 
@@ -65,7 +77,9 @@ def carry(room: Room, job_ids: Sequence[str], task_id: str, work: Work, failed: 
     """
     owner = room.leases.owner()
     claimed = room.db.run(lambda tx: ledger.claim(tx, job_ids, owner, task_id, room.clock(), room.settings.job_lease_s))
-    with room.leases.holding(owner) as claim:
+    if not claimed:
+        return
+    with room.leases.holding(owner, time_limit_s(room.settings, claimed[0].kind)) as claim:
         for job in claimed:
             with bound(job_id=job.id, request_id=job.request_id):
                 _carry_one(room, job, claim, work, failed)
@@ -89,28 +103,29 @@ def _carry_one(room: Room, job: Job, claim: Claim, work: Work, failed: Failed | 
             ledger.error_json("out_of_memory", "The job needs more memory than it may have.", job.attempt),
             failed,
         )
-    except TryLater as later:
-        _again(room, claim, job, str(later), later.seconds, later.times, failed)
     except Exception as fault:  # noqa: BLE001 - whatever a job raises must not take its worker down
-        logger.opt(exception=fault).error("{} {} raised {}", job.kind, job.id, type(fault).__name__)
-        settings = room.settings
-        _again(
-            room,
-            claim,
-            job,
-            f"{type(fault).__name__} in the job",
-            settings.retry_delay_seconds,
-            settings.task_retries,
-            failed,
-        )
+        _again(room, claim, job, _later(room, job, fault), failed)
 
 
-def _again(room: Room, claim: Claim, job: Job, reason: str, seconds: float, times: int, failed: Failed | None) -> None:
-    if job.failures < times:
-        logger.warning("{} {} is tried again in {:.1f} s: {}", job.kind, job.id, seconds, reason)
-        room.db.run(lambda tx: ledger.retry(tx, claim.owner, [job.id], room.clock() + seconds))
+def _later(room: Room, job: Job, fault: Exception) -> TryLater:
+    """When to try again after this fault: what the machine lacks (database, registry, disk) is not the job's own error."""
+    if isinstance(fault, TryLater):
+        return fault
+    name = type(fault).__name__
+    if isinstance(fault, (*FAULTS, RegistryDown)):
+        return TryLater(f"{name} where the job met another service", 5.0, PATIENT_TIMES)
+    if isinstance(fault, OSError) and fault.errno in NO_SPACE:
+        return TryLater("The disk is full", 5.0, PATIENT_TIMES)
+    logger.opt(exception=fault).error("{} {} raised {}", job.kind, job.id, name)
+    return TryLater(f"{name} in the job", room.settings.retry_delay_seconds, room.settings.task_retries)
+
+
+def _again(room: Room, claim: Claim, job: Job, later: TryLater, failed: Failed | None) -> None:
+    if job.failures < later.times:
+        logger.warning("{} {} is tried again in {:.1f} s: {}", job.kind, job.id, later.seconds, later)
+        room.db.run(lambda tx: ledger.retry(tx, claim.owner, [job.id], room.clock() + later.seconds))
         return
-    message = f"{reason}, after {job.failures + 1} tries; the log has the details under this job's id."
+    message = f"{later}, after {job.failures + 1} tries; the log has the details under this job's id."
     _fail(room, claim, job, ledger.error_json("unexpected", message, job.attempt), failed)
 
 

@@ -17,26 +17,36 @@ from sqlalchemy.exc import DBAPIError
 
 from jobs.app import RINGER_TRANSPORT, make_app
 from jobs.bell import BROKER_FAULTS, DONE, grouped, publish
+from jobs.kinds import QUEUES
 from storage import heartbeats, idempotency, jobs, ledger
 from storage.heartbeats import Heartbeat
 from storage.jobs import Job, NewJob
 from storage.ledger import Doorbell
+from workers import train
 from workers.aliases import Aliases
 from workers.incidents import tell
 from workers.room import Room, worker_name
+from workers.vigil import Vigil, WallClock
 from workers.watch import Watch
 
 EVERY_S = 1.0
 CANARY = "continual.canary"  # a key that vanishes when Redis loses its memory
-MOST = 5_000  # doorbells in one sweep
+MOST = 5_000  # doorbells of one queue in one sweep
+LONG = 2_000  # messages: a longer queue has enough to ring already, and is not read
 KEYS_KEPT_S = 2 * 86_400.0
 
 
 class Sweeper:
-    """One sweep: take jobs back from silent workers, end hopeless waits, ring what is due."""
+    """One sweep: take jobs back from silent workers, end hopeless waits, ring what is due.
 
-    def __init__(self, room: Room) -> None:
+    Args:
+        steady: a monotonic clock, seconds: leases are measured by it, for `room.clock` may be set.
+    """
+
+    def __init__(self, room: Room, steady: Callable[[], float] = time.monotonic) -> None:
         self.room = room
+        self.vigil = Vigil(room.settings.job_lease_s, steady)
+        self.wall = WallClock(room.clock, steady)
         self.app = make_app(room.settings.redis_url, RINGER_TRANSPORT)
         self.redis = redis.Redis.from_url(room.settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
 
@@ -56,53 +66,59 @@ class Sweeper:
 
     def _settle(self, tx: Connection) -> list[str]:
         now = self.room.clock()
-        again, dead = ledger.expire(tx, now)
+        if moved := self.wall.step():
+            logger.warning("the clock was set by {:+.0f} s: what is queued is due now", moved)
+            ledger.clock_stepped(tx, now, self.room.settings.no_model_wait_s)
+        again, dead = ledger.expire(tx, self.vigil.silent(ledger.leases(tx)), now)
         for bell in again:
             logger.warning("{} {} was taken back from a silent worker; it runs alone next", bell.kind, bell.job_id)
         hopeless = ledger.fail_hopeless(tx, now)
-        jobs.add(tx, [self._tell_dead(tx, job, now) for job in dead if job.kind != "notify"])
+        for job in dead:
+            jobs.add(tx, self._bury(tx, job, now))
         heartbeats.beat(tx, Heartbeat(worker_name("sweeper"), "sweeper", "", True, "", now))
         heartbeats.forget(tx, now - 3600)
         idempotency.forget(tx, now - KEYS_KEPT_S)
         return [job.id for job in dead] + hopeless
 
-    def _tell_dead(self, tx: Connection, job: Job, now: float) -> NewJob:
+    def _bury(self, tx: Connection, job: Job, now: float) -> list[NewJob]:
+        """People are told of a dead job; a dead training also leaves what a failed one does: a decision and a cool-down."""
         logger.error("{} {} is dead after {} attempts", job.kind, job.id, job.attempt)
-        line = f"{job.kind} {job.id} took its worker down on each of {job.attempt} attempts"
-        return tell(
-            self.room,
-            tx,
-            f"dead:{job.id}",
-            "failure",
-            "told",
-            f"A job of {job.model} is dead",
-            [line],
-            now,
-            job.model,
-        )
+        if job.kind == "notify":
+            return []
+        line = f"{job.kind} {job.id} took its worker down on each of its attempts"
+        title = f"A job of {job.model} is dead"
+        told = tell(self.room, tx, f"dead:{job.id}", "failure", "told", title, [line], now, job.model)
+        after = train.failed(self.room)(job, ledger.worker_lost(job))(tx, now) if job.kind == "train" else ()
+        return [told, *after]
 
     def _ring(self) -> None:
         """Ring what is due, but for what its queue still holds; after a loss of the broker's memory, ring everything."""
         wiped = self.redis.get(CANARY) is None
-        with self.room.db.read() as tx:
-            due = ledger.all_queued(tx, MOST) if wiped else ledger.due(tx, self.room.clock(), MOST)
+        rung = sum(self._ring_queue(queue, wiped) for queue in QUEUES)
         if wiped:
-            logger.warning("the broker has lost its memory (or is new): ringing for all {} queued jobs", len(due))
-        waiting = {name: self._in_queue(name) for name in {bell.queue for bell in due}}
-        for ring in grouped((bell.queue, bell.kind, bell.job_id) for bell in _missing(due, waiting)):  # type: ignore[misc]
+            logger.warning("the broker has lost its memory (or is new): rang for {} queued jobs", rung)
+            self.redis.set(CANARY, "1")
+
+    def _ring_queue(self, queue: str, wiped: bool) -> int:
+        now = self.room.clock()
+        with self.room.db.read() as tx:
+            due = ledger.all_queued(tx, MOST, queue) if wiped else ledger.due(tx, now, MOST, queue)
+        if not due:
+            return 0
+        missing = _missing(due, self._in_queue(queue)) if self.redis.llen(queue) <= LONG else []
+        for ring in grouped((bell.queue, bell.kind, bell.job_id) for bell in missing):  # type: ignore[misc]
             publish(self.app, ring)
-        self.redis.set(CANARY, "1")
-        if due:
-            self.room.db.run(lambda tx: ledger.rung(tx, [bell.job_id for bell in due], self.room.clock()), patience_s=2)
+        self.room.db.run(lambda tx: ledger.rung(tx, [bell.job_id for bell in due], self.room.clock()), patience_s=2)
+        return len(missing)
 
     def _in_queue(self, name: str) -> set[str]:
         """The jobs whose doorbells still lie in a queue: ringing again for them would only double the backlog."""
-        messages: list[bytes] = self.redis.lrange(name, 0, MOST)  # type: ignore[assignment]
+        messages: list[bytes] = self.redis.lrange(name, 0, -1)  # type: ignore[assignment]
         return {job_id for message in messages for job_id in _jobs_in(message)}
 
 
-def _missing(due: Iterable[Doorbell], waiting: dict[str, set[str]]) -> list[Doorbell]:
-    return [bell for bell in due if bell.job_id not in waiting[bell.queue]]
+def _missing(due: Iterable[Doorbell], waiting: set[str]) -> list[Doorbell]:
+    return [bell for bell in due if bell.job_id not in waiting]
 
 
 def _jobs_in(message: bytes) -> list[str]:
