@@ -1,0 +1,59 @@
+# Works on a bare machine with Python 3.11+ and pip: uv is fetched into .boot, everything else into .venv.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= python3
+RUN := .venv/bin/python
+UV := PYTHONPATH=.boot UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy $(PYTHON) -m uv
+PYTEST_ARGS ?=
+
+.PHONY: help demo up test check format bench env lock clean
+
+help:  ## this list
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name what; do \
+	  printf '  make %-8s %s\n' "$$name" "$$what"; done
+
+demo: .venv/.runtime  ## the whole stack, and its story told live: a drift arrives, the loop mends it (DEMO_EXIT=1: then end)
+	@$(RUN) -m embedded demo $(if $(filter 1,$(DEMO_EXIT)),--exit)
+
+up: .venv/.runtime  ## the whole stack on this machine, until Ctrl-C; state in data/
+	@$(RUN) -m embedded up
+
+test: .venv/.dev  ## every test (PYTEST_ARGS="-k drift" for some)
+	@$(RUN) -m pytest $(PYTEST_ARGS)
+
+check: .venv/.dev  ## lint, format and types, as CI asks for them
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+format: .venv/.dev  ## format the code, mend what the linter can
+	@$(RUN) -m ruff check --fix-only --quiet .
+	@$(RUN) -m ruff format .
+
+bench: .venv/.dev  ## the benchmarks, written to benchmarks/results
+	@$(RUN) -m benchmarks
+
+env:  ## write .env with fresh secrets for docker compose; never overwrites one
+	@$(PYTHON) .ci/fresh_env.py
+
+lock: .boot/.done  ## bring uv.lock up to date with pyproject.toml
+	@$(UV) lock
+
+clean:  ## remove .venv, .boot and caches; data/ stays
+	@rm -rf .venv .boot .mypy_cache .pytest_cache .ruff_cache
+
+.boot/.done:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + ": set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check --target .boot --upgrade 'uv>=0.9,<1'
+	@touch $@
+
+# --inexact: what `make test` added may stay
+.venv/.runtime: uv.lock pyproject.toml .boot/.done
+	@began=$$(date +%s); $(UV) sync --quiet --frozen --no-dev --inexact --python $(PYTHON); touch $@; \
+	printf '✓ installed   %s s      .venv from uv.lock\n' $$(($$(date +%s) - began))
+
+.venv/.dev: uv.lock pyproject.toml .boot/.done
+	@$(UV) sync --quiet --frozen --python $(PYTHON); touch .venv/.runtime $@

@@ -1,0 +1,1 @@
+"""The house's law, and what is printed from it."""

@@ -1,0 +1,1 @@
+"""The production shape, in real containers."""

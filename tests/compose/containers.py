@@ -1,0 +1,110 @@
+"""The compose project of the tests: a stack of its own name, ports and secrets."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from embedded.ports import free_port
+from tests.architecture.law import ROOT
+
+SCALE = 3
+
+
+class Project:
+    """`docker compose` for one project name and one `.env`, and a client of its API."""
+
+    def __init__(self, command: str, folder: Path) -> None:
+        self.command = shlex.split(command)
+        self.env_file = folder / ".env"
+        port, flower = free_port(), free_port()
+        text = _fresh_env().replace("CHECK_INTERVAL_SECONDS=30", "CHECK_INTERVAL_SECONDS=5")
+        text = re.sub(r"(?m)^API_PORT=.*", f"API_PORT={port}", text)
+        self.env_file.write_text(re.sub(r"(?m)^FLOWER_PORT=.*", f"FLOWER_PORT={flower}", text))
+        self.env_file.chmod(0o600)
+        self.values = dict(re.findall(r"(?m)^([A-Z_]+)=(.*)$", self.env_file.read_text()))
+        self.name = f"continual-test-{os.getpid()}"
+        self.client = httpx.Client(
+            base_url=f"http://127.0.0.1:{port}",
+            headers={"Authorization": f"Bearer {self.values['API_KEY']}"},
+            timeout=70.0,
+            trust_env=False,
+        )
+
+    def __call__(self, *arguments: str, timeout_s: float = 60.0) -> str:
+        """Run one compose command; its standard output. What it complains of is in the raised error.
+
+        Raises:
+            AssertionError: it ended with another status than 0.
+        """
+        command = [
+            *self.command,
+            "--ansi",
+            "never",
+            "-p",
+            self.name,
+            "--env-file",
+            str(self.env_file),
+            *arguments,
+        ]
+        env = {name: value for name, value in os.environ.items() if name not in self.values}
+        done = subprocess.run(
+            command, cwd=ROOT, env={**env, "ENV_FILE": str(self.env_file)},
+            capture_output=True, text=True, timeout=timeout_s, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr[-3000:]}{done.stdout[-1000:]}"
+        return done.stdout
+
+    def up(self) -> None:
+        """Build, start, and wait until every healthcheck holds."""
+        self(
+            "up",
+            "-d",
+            "--build",
+            "--wait",
+            "--wait-timeout",
+            "300",
+            "--scale",
+            f"worker={SCALE}",
+            timeout_s=420,
+        )
+
+    def containers(self) -> list[dict[str, Any]]:
+        """The running containers, as `compose ps` describes them."""
+        return [json.loads(line) for line in self("ps", "--format", "json").splitlines()]
+
+    def sql(self, query: str) -> list[str]:
+        """The first column of a query of the ledger's database."""
+        done = self("exec", "-T", "postgres", "psql", "-At", "-U", "continual", "-d", "continual", "-c", query)
+        return done.splitlines()
+
+    def predict(self, count: int) -> list[str]:
+        """Post this many jobs of one row each; their ids, each with a 202 behind it."""
+        ids = []
+        for number in range(count):
+            row = [[number / count, -0.5]]
+            posted = self.client.post("/predict", json={"model": "default", "instances": row})
+            assert posted.status_code == 202, posted.text
+            ids.append(str(posted.json()["id"]))
+        return ids
+
+    def statuses(self, ids: list[str]) -> set[str]:
+        """How these jobs ended, each waited for up to a minute."""
+        return {self.client.get(f"/jobs/{job}", params={"wait": 60}).json()["status"] for job in ids}
+
+
+def _fresh_env() -> str:
+    spec = importlib.util.spec_from_file_location("fresh_env", ROOT / ".ci" / "fresh_env.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return str(module.with_secrets((ROOT / ".env.example").read_text()))

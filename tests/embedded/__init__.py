@@ -1,0 +1,1 @@
+"""The supervisor, the embedded broker, and what a person sees of them."""
