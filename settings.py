@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+VERSION = "0.1.0"
 EXAMPLE_API_KEY = "your-secure-api-key-here"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = Field(None, description="bearer token that /metrics asks for; unset: open")
     worker_concurrency: int = Field(2, ge=1, le=256, description="processes of a prefork worker")
     job_lease_s: float = Field(30.0, ge=1, le=3600, description="seconds a silent worker keeps a job")
+    job_limit_s: float = Field(3600.0, ge=1, description="seconds that one attempt may take; some kinds have less")
     max_attempts: int = Field(4, ge=1, le=20, description="attempts before a job is dead")
     max_body_mb: int = Field(64, ge=1, le=4096, description="largest request body in MiB")
     max_queued: int = Field(100_000, ge=1, description="jobs that may wait before a POST is 429")

@@ -49,9 +49,7 @@ class Refused(Exception):
         headers: further headers of the answer.
     """
 
-    def __init__(
-        self, status: int, detail: str, errors: Iterable[Fault] = (), headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: int, detail: str, errors: Iterable[Fault] = (), headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.status, self.detail, self.errors, self.headers = status, detail, list(errors), dict(headers or {})
 

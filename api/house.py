@@ -21,8 +21,6 @@ from storage.artifacts import Artifacts
 from storage.database import Database
 from telemetry.metrics import HttpMetrics
 
-VERSION = "0.1.0"
-
 
 @dataclass(frozen=True, slots=True)
 class House:

@@ -10,8 +10,8 @@ import msgspec
 from pydantic import BaseModel
 
 from api.errors import PROBLEM, Problem
-from api.house import VERSION
 from api.routes import Described, ListOf, Media, Query
+from settings import VERSION
 
 REF = "#/components/schemas/{name}"
 PREFER = {

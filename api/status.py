@@ -15,9 +15,10 @@ from api.auth import hash_of
 from api.errors import Refused
 from api.front import FLOOR_BYTES
 from api.health import Component
-from api.house import VERSION, house
+from api.house import house
 from api.routes import ANY, MODEL, PAGE, ListOf, Media, Routes
 from api.views import IncidentView, Moment, answer, answer_page, incident_view, moment
+from settings import VERSION
 from storage import incidents, jobs
 from storage.models import Model
 from telemetry import metrics
@@ -128,4 +129,3 @@ def get_metrics() -> Response:
     if token is not None and not hmac.compare_digest(hash_of(given), hash_of(f"Bearer {token.get_secret_value()}")):
         raise Refused(401, "Expected METRICS_TOKEN as a bearer token.", headers={"WWW-Authenticate": "Bearer"})
     return Response(metrics.render(house().metrics.registry), content_type=metrics.CONTENT_TYPE)
-

@@ -51,6 +51,9 @@ def announce(name: str) -> None:
     """Let the processes that are forked from this one know what they are."""
     os.environ["CONTINUAL_ROLE"] = name
     os.environ["CONTINUAL_QUEUES"] = ",".join(ROLES[name].queues)
-    os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # SIGTERM: stop softly, give leases back
+    if ROLES[name].pool == "solo":
+        os.environ.pop("REMAP_SIGTERM", None)  # its jobs are short and end first; the soft way would break into one
+    else:
+        os.environ["REMAP_SIGTERM"] = "SIGQUIT"  # SIGTERM: stop softly, give leases back
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # processes are the parallelism here

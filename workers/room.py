@@ -8,6 +8,8 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
@@ -20,7 +22,9 @@ from storage.artifacts import Artifacts
 from storage.database import Database
 from storage.jobs import NewJob
 from workers.lease import Leases
-from workers.shelf import Shelf
+
+if TYPE_CHECKING:
+    from workers.shelf import Shelf
 
 BOOT = uuid.uuid4().hex[:8]  # the same in a worker's main process and in the children it forks
 
@@ -39,9 +43,15 @@ class Room:
     bell: Bell
     artifacts: Artifacts
     registry: ModelRegistry
-    shelf: Shelf
     leases: Leases
     clock: Callable[[], float] = time.time
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        """Models in memory. Made at the first use: the sweeper has none, and does without scikit-learn."""
+        from workers.shelf import Shelf
+
+        return Shelf(self.artifacts, self.registry)
 
     def new_job(self, kind: Kind, model: str, payload: bytes | None = None, **more: str | float | None) -> NewJob:
         """A job of this kind, on its queue and in its lane."""
@@ -79,7 +89,7 @@ def open_room(settings: Settings, role: str, queues: Sequence[str]) -> Room:
     registry = open_registry(settings)
     leases = Leases(db, worker_name(role), ",".join(queues), settings.job_lease_s, time.time)
     bell = Bell(settings.redis_url, on_fault=logger.warning)
-    room = Room(settings, db, bell, artifacts, registry, Shelf(artifacts, registry), leases)
+    room = Room(settings, db, bell, artifacts, registry, leases)
     if queues:  # the sweeper carries no jobs
         leases.start()
     logger.debug("room of {} open in process {}", role, os.getpid())

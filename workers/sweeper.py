@@ -22,7 +22,7 @@ from storage import heartbeats, idempotency, jobs, ledger
 from storage.heartbeats import Heartbeat
 from storage.jobs import Job, NewJob
 from storage.ledger import Doorbell
-from workers import train
+from workers import attempts
 from workers.aliases import Aliases
 from workers.incidents import tell
 from workers.room import Room, worker_name
@@ -88,7 +88,7 @@ class Sweeper:
         line = f"{job.kind} {job.id} took its worker down on each of its attempts"
         title = f"A job of {job.model} is dead"
         told = tell(self.room, tx, f"dead:{job.id}", "failure", "told", title, [line], now, job.model)
-        after = train.failed(self.room)(job, ledger.worker_lost(job))(tx, now) if job.kind == "train" else ()
+        after = attempts.failed(self.room)(job, ledger.worker_lost(job))(tx, now) if job.kind == "train" else ()
         return [told, *after]
 
     def _ring(self) -> None:

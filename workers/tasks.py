@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jobs.kinds import Kind
-from workers import check, generate, ingest, notify, predict, run, train
+from workers import attempts, check, generate, ingest, notify, predict, run, train
 from workers.room import Room
 from workers.run import Work
 
@@ -23,4 +23,4 @@ def carry(room: Room, kind: Kind, job_ids: Sequence[str], task_id: str) -> None:
     if kind == "predict":
         predict.run(room, job_ids, task_id)
     else:
-        run.carry(room, job_ids, task_id, WORK[kind], train.failed(room) if kind == "train" else None)
+        run.carry(room, job_ids, task_id, WORK[kind], attempts.failed(room) if kind == "train" else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,17 +20,18 @@ from ml.model_file import TRUSTED, UntrustedModel, dump
 from ml.rows import take
 from problems.declaration import Problem
 from registry.port import RegistryDown, Upload
-from storage import champions, datasets, detectors, jobs, models, versions
-from storage.detectors import Detector
+from settings import VERSION
+from storage import champions, datasets, jobs, models, versions
 from storage.jobs import Job, NewJob
 from storage.models import Model
 from storage.versions import Version
 from workers import history
+from workers.attempts import attempted
 from workers.history import History
 from workers.incidents import tell
 from workers.lease import Claim
 from workers.room import Room
-from workers.run import Done, JobFailed, Settle, TryLater
+from workers.run import Done, JobFailed, TryLater
 
 SAMPLE = 5  # rows that the registry's signature is inferred from
 
@@ -96,10 +98,12 @@ def _lineage(tx: Connection, model: Model, past: History | None) -> dict[str, An
 
 @lru_cache(maxsize=1)
 def code_version() -> str:
-    """The commit of this code, or the release where there is no repository."""
-    root = Path(__file__).parent.parent
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
-    return asked.stdout.strip() or "0.1.0"
+    """The commit of this code, or the release where there is no repository or no git (an image has neither)."""
+    git, root = shutil.which("git"), Path(__file__).parent.parent
+    if git is None or not (root / ".git").exists():
+        return VERSION
+    asked = subprocess.run([git, "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    return asked.stdout.strip() or VERSION
 
 
 def _result(made: Training, version: str | None) -> dict[str, Any]:
@@ -276,7 +280,7 @@ def _reject(
     lineage: dict[str, Any],
     now: float,
 ) -> Sequence[NewJob]:
-    _attempted(tx, model, now)
+    attempted(tx, model, now)
     again = next_follow_up(model.head - model.change_position) if model.change_position is not None else None
     if made.reason == "follow_up" and again is not None and model.change_position is not None:
         models.change(tx, model.name, follow_up_at=model.change_position + again, change_position=model.change_position)
@@ -296,50 +300,3 @@ def _reject(
             model.name,
         )
     ]
-
-
-def _attempted(tx: Connection, model: Model, now: float) -> None:
-    """An attempt is over and the champion stays: the cool-down begins, and the detector starts afresh where it stands."""
-    models.change(
-        tx,
-        model.name,
-        attempt_head=model.head,
-        attempt_rows=model.rows,
-        last_trained_at=now,
-        drifting=False,
-        follow_up_at=None,
-    )
-    detector = detectors.get(tx, model.name, model.champion) if model.champion else None
-    if detector is not None:
-        detectors.begin(tx, Detector(model.name, detector.version, detector.start, detector.position, {}, None))
-
-
-def failed(room: Room) -> Any:
-    """What a training that ends as `failed` leaves behind: a decision, a cool-down, and people told."""
-
-    def settle_for(job: Job, error: str) -> Settle:
-        def settle(tx: Connection, now: float) -> Sequence[NewJob]:
-            model = models.lock(tx, job.model)
-            said: dict[str, Any] = msgspec.json.decode(error)
-            if said["type"] != "superseded":
-                _attempted(tx, model, now)
-            reason = f"The training failed: {said['message']}"
-            champions.record(tx, job.model, "reject", None, model.champion, reason, now, job.id, {"error": said})
-            title = f"Training of {job.model} failed"
-            return [
-                tell(
-                    room,
-                    tx,
-                    f"training:{job.id}",
-                    "failure",
-                    "told",
-                    title,
-                    [said["message"]],
-                    now,
-                    job.model,
-                )
-            ]
-
-        return settle
-
-    return settle_for

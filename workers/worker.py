@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
+import threading
 import time
 from typing import Any, NoReturn
 
+from billiard.process import active_children
 from celery import signals
 from loguru import logger
 from sqlalchemy.exc import DBAPIError
 
-from jobs.kinds import TRAIN
 from registry.mlflow_registry import load_mlflow
 from settings import Settings
 from storage import heartbeats, ledger
@@ -18,36 +21,72 @@ from storage.database import Database
 from workers import roles
 from workers.app import app, room, settings
 from workers.room import worker_name
+from workers.watchdog import Watchdog
+
+LAST_WORD_S = 0.5  # after the soft shutdown's time: what runs then is given back and ended, however deep it sits
 
 
 def run(role: str) -> NoReturn:
     """Work until told to stop; Celery ends the process."""
-    _preload(role)
+    _preload()
     solo = roles.ROLES[role].pool == "solo"
 
     def ready(**_: Any) -> None:
         if solo:
             room()
+        else:
+            _stop_in_time(role)
         logger.info("ready")
 
     def leave(**_: Any) -> None:
-        _give_back(settings, role)
+        give_back(settings, role)
 
     signals.worker_ready.connect(ready, weak=False)
     signals.worker_shutdown.connect(leave, weak=False)
+    Watchdog.wedged = lambda: end_now(role)
+    app.steps["worker"].add(Watchdog)
     app.worker_main(roles.arguments(role, settings.log_level))
 
 
-def _preload(role: str) -> None:
-    """What children share with their parent. A worker that never trains does without MLflow: 3 s and 160 MB less."""
-    if TRAIN in roles.ROLES[role].queues:
-        load_mlflow()
-    for name in ("sklearn.linear_model", "sklearn.ensemble", "workers.tasks"):
+def _preload() -> None:
+    """What children share with their parent: scikit-learn, Arrow, MLflow and our own rooms."""
+    load_mlflow()
+    for name in (
+        "sklearn.linear_model",
+        "sklearn.ensemble",
+        "workers.check",
+        "workers.ingest",
+        "workers.generate",
+        "workers.notify",
+    ):
         importlib.import_module(name)
 
 
-def _give_back(settings: Settings, role: str) -> None:
-    """A soft shutdown refunds the attempts of what it interrupts: nothing failed."""
+def _stop_in_time(role: str) -> None:
+    """At the first SIGTERM, begin to count: a child that is deep in compiled code hears no signal, and Celery waits for it."""
+    celerys = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, frame: Any) -> None:
+        timer = threading.Timer(app.conf.worker_soft_shutdown_timeout + LAST_WORD_S, end_now, [role])
+        timer.daemon = True
+        timer.start()
+        if callable(celerys):
+            celerys(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def end_now(role: str) -> None:
+    """Give the jobs back and end this process and its children at once."""
+    give_back(settings, role)
+    for child in active_children():
+        if child.pid:
+            os.kill(child.pid, signal.SIGKILL)
+    os._exit(0)
+
+
+def give_back(settings: Settings, role: str) -> None:
+    """A stop refunds the attempts of what it interrupts: nothing failed."""
     name = worker_name(role)
     db = Database(settings.ledger_url, pool_size=1)
     try:

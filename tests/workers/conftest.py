@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +29,6 @@ from storage.models import Model
 from workers import tasks, tick
 from workers.lease import Leases
 from workers.room import Room
-from workers.shelf import Shelf
 
 NOWHERE = "redis://127.0.0.1:1/0"  # the loop needs the ledger, not the broker
 
@@ -60,7 +59,6 @@ class House:
             bell=Bell(NOWHERE, on_fault=logger.debug),
             artifacts=artifacts,
             registry=self.registry,
-            shelf=Shelf(artifacts, self.registry),
             leases=Leases(self.db, "test@here", "", 30, self.clock),
             clock=self.clock,
         )
@@ -129,11 +127,11 @@ class House:
         with self.db.read() as tx:
             return [check.result for check in checks.listed(tx, name, 10_000, None).entries][::-1]
 
-    def decisions(self, name: str = "default") -> list[str]:
+    def decisions(self, name: str = "default") -> Sequence[str]:
         with self.db.read() as tx:
             return [each.action for each in decisions.listed(tx, name, 1000, None).entries][::-1]
 
-    def told(self) -> list[tuple[str, str]]:
+    def told(self) -> Sequence[tuple[str, str]]:
         """(title, state) of every incident, oldest first."""
         with self.db.read() as tx:
             return [(each.title, each.state) for each in incidents.listed(tx, 1000, None).entries][::-1]
