@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 EXPERIMENT = "continual_ml"
 MODEL_FILE = "model.skops"  # the name that MLflow's sklearn flavour gives it
 REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas")
+# What MLflow imports at its first upload, 2 s late: better before the fork.
+STORES = ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store", "git")
 PING_TIMEOUT = 3.0  # seconds
 SQLITE = "sqlite:///"
 TRACKING_URI = "MLFLOW_TRACKING_URI"
@@ -55,7 +57,7 @@ def load_mlflow() -> None:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's pyfunc warns of a type hint of its own
-        for name in ("mlflow.sklearn", "mlflow.pyfunc"):
+        for name in ("mlflow.sklearn", "mlflow.pyfunc", *STORES):
             importlib.import_module(name)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     # It warns at each upload that pip is not installed: an environment made by uv has none.
