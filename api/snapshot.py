@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from api.health import SILENT_S
 from jobs.kinds import KINDS, QUEUES
 from storage import checks, heartbeats, ledger, models
 from storage.checks import Check
 from storage.database import Database
+from storage.heartbeats import SILENT_S
 from storage.ledger import Census
 from storage.models import Model
 from telemetry.metrics import JobCount, ModelState, QueueState, Snapshot, TaskTotals, WorkerState

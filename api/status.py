@@ -43,7 +43,7 @@ class HealthView(msgspec.Struct):
 )
 def get_health() -> Response:
     parts = house()
-    found = health.components(parts.database, parts.pulse, parts.settings, parts.clock())
+    found = health.components(parts.database, parts.pulse, parts.clock())
     free = parts.artifacts.free_bytes()
     if free < FLOOR_BYTES:
         found["disk"] = Component("down", f"{free >> 20} MiB free, {FLOOR_BYTES >> 20} MiB needed; nothing is accepted.")

@@ -14,7 +14,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from jobs.app import RINGER_TRANSPORT, make_app
-from jobs.kinds import GROUP, Kind
+from jobs.kinds import GROUP, QUARANTINE, Kind
 from jobs.messages import Ring
 
 DONE = "continual.done"  # the channel on which workers say which jobs have ended
@@ -22,15 +22,18 @@ BROKER_FAULTS = (OperationalError, redis.RedisError, OSError)
 
 
 def grouped(jobs: Iterable[tuple[str, Kind, str]]) -> list[Ring]:
-    """Rings for (queue, kind, job id) triples: one per queue and kind, in order, at most GROUP jobs each."""
+    """Rings for (queue, kind, job id) triples: one per queue and kind, in order, at most GROUP jobs each.
+
+    Predictions travel together, but not in quarantine: there each job is alone with what it may do to its worker.
+    """
     by_bell: dict[tuple[str, Kind], list[str]] = {}
     for queue_name, kind, job_id in jobs:
         by_bell.setdefault((queue_name, kind), []).append(job_id)
-    size = {"predict": GROUP}
     return [
-        Ring(queue_name, kind, tuple(ids[start : start + size.get(kind, 1)]))
+        Ring(queue_name, kind, tuple(ids[start : start + size]))
         for (queue_name, kind), ids in by_bell.items()
-        for start in range(0, len(ids), size.get(kind, 1))
+        for size in [GROUP if kind == "predict" and queue_name != QUARANTINE else 1]
+        for start in range(0, len(ids), size)
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
 
+from storage.ids import first_id
 from storage.pages import Page, page
 from storage.schema import checks
 
@@ -34,6 +35,13 @@ def add(tx: Connection, check: Check) -> None:
 def listed(tx: Connection, model: str, limit: int, cursor: str | None) -> Page[Check]:
     """A page of the model's checks, newest first."""
     return page(tx, select(checks).where(checks.c.model == model), checks.c.id, limit, cursor, _of)
+
+
+def head_before(tx: Connection, model: str, moment: float) -> int:
+    """Where the model's history ended at its last check before a moment; 0 if there was none. One step in an index."""
+    query = select(checks.c.result).where(checks.c.model == model, checks.c.id < first_id(moment))
+    result = tx.execute(query.order_by(checks.c.id.desc()).limit(1)).scalar()
+    return int(result.get("head", 0)) if result else 0
 
 
 def last(tx: Connection, model: str) -> Check | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
 from storage.models import take_positions, take_positions_below
 from storage.pages import Page, page
@@ -82,11 +82,3 @@ def between(tx: Connection, model: str, start: int, stop: int) -> list[Dataset]:
         datasets.c.model == model, datasets.c.position < stop, datasets.c.position + datasets.c.rows > start
     )
     return [_of(row) for row in tx.execute(query.order_by(datasets.c.position))]
-
-
-def rate(tx: Connection, model: str, since: float) -> int:
-    """How many rows of evidence the model's datasets brought since a moment."""
-    query = select(func.coalesce(func.sum(datasets.c.rows), 0)).where(
-        datasets.c.model == model, datasets.c.created_at >= since, datasets.c.source != "backfill"
-    )
-    return int(tx.execute(query).scalar_one())

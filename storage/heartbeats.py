@@ -9,6 +9,8 @@ from sqlalchemy import Connection, delete, select
 from storage.dialects import upsert
 from storage.schema import heartbeats
 
+SILENT_S = 20.0  # a process that wrote no sign of life for so many seconds is down
+
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:

@@ -25,6 +25,11 @@ def new_id(now: float) -> str:
     return str(uuid.UUID(int=bits))
 
 
+def first_id(moment: float) -> str:
+    """Sorts before every id made at `moment` or later, and after all made in earlier milliseconds."""
+    return str(uuid.UUID(int=int(moment * 1000) << 80))
+
+
 def time_of(identifier: str) -> float:
     """The moment in an id of `new_id`, epoch seconds to the millisecond."""
     return (uuid.UUID(identifier).int >> 80) / 1000

@@ -122,6 +122,12 @@ def get(tx: Connection, job_id: str) -> Job | None:
     return job_of(row) if row else None
 
 
+def of_key(tx: Connection, dedupe_key: str) -> Job | None:
+    """The job that was made under this key, if one was."""
+    row = tx.execute(select(*SEEN).where(jobs.c.dedupe_key == dedupe_key)).first()
+    return job_of(row) if row else None
+
+
 def get_many(tx: Connection, job_ids: Sequence[str]) -> dict[str, Job]:
     """Those of the jobs that exist, by id."""
     return {row.id: job_of(row) for row in tx.execute(select(*SEEN).where(among(tx, jobs.c.id, job_ids)))}

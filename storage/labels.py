@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 
 from storage.models import take_positions
 from storage.schema import label_changes, labels
@@ -121,9 +121,3 @@ def between(tx: Connection, model: str, start: int, stop: int) -> list[tuple[int
         labels.c.model == model, labels.c.position >= start, labels.c.position < stop
     )
     return [(p, job, row, label) for p, job, row, label in tx.execute(query.order_by(labels.c.position))]
-
-
-def rate(tx: Connection, model: str, since: float) -> int:
-    """How many labels of the model came since a moment."""
-    query = select(func.count()).select_from(labels).where(labels.c.model == model, labels.c.labelled_at >= since)
-    return int(tx.execute(query).scalar_one())

@@ -5,6 +5,9 @@
       │◀──release───────┘ │   (soft shutdown: the attempt is refunded; retry: it is not)
       │◀──expire──────────┘   (silent worker: quarantined, or `dead` after the last attempt)
 
+`attempt` counts claims, `failures` those that ended in an unexpected error: what is left are deaths of a worker,
+and only these are held against `max_attempts`.
+
 Each claim has an owner token of its own. Every later word of the worker carries it, so a worker that was
 thought dead and comes back changes nothing: its token no longer owns the row. That is the fence.
 """
@@ -15,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Connection, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from storage.dialects import among, execute_many
@@ -45,6 +48,14 @@ class Doorbell:
     queue: str
     kind: str
     job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What a claim says of itself: who it is, and the end that its last heartbeat gave it, by that worker's clock."""
+
+    owner: str
+    until: float
 
 
 def error_json(kind: str, message: str, attempts: int, errors: Sequence[object] = ()) -> str:
@@ -104,15 +115,19 @@ def held(tx: Connection, owner: str) -> set[str]:
 
 _FINISH = (
     "UPDATE jobs SET status = ?, result = ?, error = ?, result_artifact = ?, finished_at = ?,"
-    " progress = NULL, lease_until = NULL, payload = NULL WHERE id = ? AND owner = ? AND status = 'running'"
+    " progress = NULL, lease_until = NULL, payload = CASE WHEN CAST(? AS TEXT) = 'failed' THEN payload END"
+    " WHERE id = ? AND owner = ? AND status = 'running'"
 )
 
 
 def finish(tx: Connection, owner: str, outcomes: Sequence[Outcome], now: float) -> set[str]:
-    """Record how jobs of this claim ended. Returns the ids recorded; the others were lost (cancelled, or taken for dead)."""
+    """Record how jobs of this claim ended. Returns the ids recorded; the others were lost (cancelled, or taken for dead).
+
+    A failed job keeps its payload, so that an operator may try it again.
+    """
     mine = held(tx, owner)
     kept = [each for each in outcomes if each.job_id in mine]
-    rows = [(o.status, o.result, o.error, o.result_artifact, now, o.job_id, owner) for o in kept]
+    rows = [(o.status, o.result, o.error, o.result_artifact, now, o.status, o.job_id, owner) for o in kept]
     execute_many(tx, _FINISH, rows)
     return {each.job_id for each in kept}
 
@@ -179,37 +194,45 @@ def fail_hopeless(tx: Connection, now: float) -> list[str]:
             "status": "failed",
             "error": error_json("no_model", message, row.attempt),
             "finished_at": now,
-            "payload": None,
             "next_publish_at": None,
         }
         tx.execute(update(jobs).where(jobs.c.id == row.id, jobs.c.status == "queued").values(values))
     return [row.id for row in rows]
 
 
-def expire(tx: Connection, now: float) -> tuple[list[Doorbell], list[Job]]:
-    """Take jobs back from workers that fell silent. Returns the ones to ring (alone, in quarantine) and the ones now dead."""
-    query = select(*SEEN).where(RUNNING, jobs.c.lease_until < now).with_for_update(skip_locked=True)
-    silent = [job_of(row) for row in tx.execute(query)]
-    dead = [job for job in silent if job.attempt >= job.max_attempts]
+def leases(tx: Connection) -> list[Lease]:
+    """The lease of each claim that holds a job."""
+    return [Lease(*row) for row in tx.execute(select(jobs.c.owner, jobs.c.lease_until).where(RUNNING).distinct())]
+
+
+def expire(tx: Connection, silent: Sequence[Lease], now: float) -> tuple[list[Doorbell], list[Job]]:
+    """Take jobs back from claims that fell silent, unless they have spoken since.
+
+    Returns the ones to ring (alone, in quarantine) and the ones now dead. Who is silent is for the caller to say:
+    clocks step, so `Lease.until` is compared with itself and never with a time of day.
+    """
+    if not silent:
+        return [], []
+    known = {(lease.owner, lease.until) for lease in silent}
+    query = select(*SEEN, jobs.c.lease_until).where(RUNNING, among(tx, jobs.c.owner, [lease.owner for lease in silent]))
+    rows = tx.execute(query.order_by(jobs.c.id).with_for_update(skip_locked=True)).all()
+    lost = [Job(*row[:-1]) for row in rows if (row.owner, row.lease_until) in known]
+    dead = [job for job in lost if job.attempt - job.failures >= job.max_attempts]
     for job in dead:
-        message = f"It took its worker down, or its worker fell silent, on each of {job.attempt} attempts."
-        _end_dead(tx, job, error_json("worker_lost", message, job.attempt), now)
-    again = [job for job in silent if job.attempt < job.max_attempts]
-    statement = (
-        update(jobs)
-        .where(jobs.c.id.in_([job.id for job in again]), RUNNING)
-        .values(
-            status="queued",
-            owner=None,
-            lease_until=None,
-            progress=None,
-            queue=QUARANTINE,
-            next_publish_at=now + RING_AGAIN_S,
-        )
-    )
+        _end_dead(tx, job, worker_lost(job), now)
+    again = [job.id for job in lost if job.attempt - job.failures < job.max_attempts]
+    values = {"status": "queued", "owner": None, "lease_until": None, "progress": None, "queue": QUARANTINE}
     if again:
-        tx.execute(statement)
-    return [Doorbell(QUARANTINE, job.kind, job.id) for job in again], dead
+        tx.execute(update(jobs).where(among(tx, jobs.c.id, again), RUNNING).values(**values, next_publish_at=now))
+    return [Doorbell(QUARANTINE, job.kind, job.id) for job in lost if job not in dead], dead
+
+
+def worker_lost(job: Job) -> str:
+    """The error of a job that is dead."""
+    deaths = job.attempt - job.failures
+    return error_json(
+        "worker_lost", f"It took its worker down, or its worker fell silent, on each of {deaths} attempts.", job.attempt
+    )
 
 
 def _end_dead(tx: Connection, job: Job, error: str, now: float) -> None:
@@ -217,20 +240,14 @@ def _end_dead(tx: Connection, job: Job, error: str, now: float) -> None:
     tx.execute(update(jobs).where(jobs.c.id == job.id, RUNNING).values(values))
 
 
-def due(tx: Connection, now: float, most: int) -> list[Doorbell]:
-    """The oldest queued jobs whose doorbell is due: it was lost, or is still on its way."""
-    query = (
-        select(jobs.c.queue, jobs.c.kind, jobs.c.id)
-        .where(jobs.c.status == "queued", jobs.c.next_publish_at <= now)
-        .order_by(jobs.c.id)
-        .limit(most)
-    )
-    return [Doorbell(*row) for row in tx.execute(query)]
+def due(tx: Connection, now: float, most: int, queue: str | None = None) -> list[Doorbell]:
+    """The oldest queued jobs (of one queue, or of all) whose doorbell is due: it was lost, or is still on its way."""
+    return _queued(tx, most, queue, jobs.c.next_publish_at <= now)
 
 
 def rung(tx: Connection, job_ids: Sequence[str], now: float) -> None:
     """Note that these queued jobs were rung, or are known to be in their queue: not due again for a while."""
-    statement = update(jobs).where(jobs.c.id.in_(job_ids), jobs.c.status == "queued")
+    statement = update(jobs).where(among(tx, jobs.c.id, job_ids), jobs.c.status == "queued")
     tx.execute(statement.values(next_publish_at=now + RING_AGAIN_S))
 
 
@@ -243,10 +260,22 @@ def next_in_lane(tx: Connection, lane: str | None) -> Doorbell | None:
     return Doorbell(*row) if row else None
 
 
-def all_queued(tx: Connection, most: int) -> list[Doorbell]:
-    """Every queued job, oldest first: for when the broker lost its memory."""
-    query = select(jobs.c.queue, jobs.c.kind, jobs.c.id).where(jobs.c.status == "queued").order_by(jobs.c.id)
+def all_queued(tx: Connection, most: int, queue: str | None = None) -> list[Doorbell]:
+    """Every queued job (of one queue, or of all), oldest first: for when the broker lost its memory."""
+    return _queued(tx, most, queue)
+
+
+def _queued(tx: Connection, most: int, queue: str | None, *more: ColumnElement[bool]) -> list[Doorbell]:
+    where = [jobs.c.status == "queued", *more, *([jobs.c.queue == queue] if queue else [])]
+    query = select(jobs.c.queue, jobs.c.kind, jobs.c.id).where(*where).order_by(jobs.c.id)
     return [Doorbell(*row) for row in tx.execute(query.limit(most))]
+
+
+def clock_stepped(tx: Connection, now: float, wait_s: float) -> None:
+    """The clock was set: whatever waits for a time of day is due now, and a wait for a champion begins anew."""
+    tx.execute(update(jobs).where(jobs.c.status == "queued").values(next_publish_at=now))
+    waiting = (jobs.c.status == "queued", jobs.c.deadline_at.is_not(None))
+    tx.execute(update(jobs).where(*waiting).values(deadline_at=now + wait_s))
 
 
 def backlog(tx: Connection) -> dict[str, tuple[int, float]]:

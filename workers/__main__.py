@@ -63,7 +63,7 @@ def _beat() -> NoReturn:
     from workers.app import app, settings
 
     (settings.data_dir / "beat").mkdir(parents=True, exist_ok=True, mode=0o700)
-    app.start(["beat", "--loglevel", settings.log_level, "--pidfile", ""])
+    app.start(["beat", "--scheduler", "workers.beat:Scheduler", "--loglevel", settings.log_level, "--pidfile", ""])
 
 
 def _alive() -> int:

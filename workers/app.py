@@ -19,6 +19,7 @@ app: Celery = make_app(
     settings.redis_url,
     beat_schedule=schedule(settings),
     beat_schedule_filename=str(settings.data_dir / "beat" / "schedule"),
+    beat_max_loop_interval=5,  # its sign of life is written at each turn
     worker_concurrency=settings.worker_concurrency,
 )
 app.set_current()

@@ -15,7 +15,7 @@ from ml.detector import DetectorState
 from ml.feature_drift import FeatureDrift, compare
 from ml.metrics import losses, score
 from ml.prediction import predict
-from storage import champions, checks, datasets, detectors, jobs, labels, models
+from storage import champions, checks, detectors, jobs, models
 from storage.checks import Check
 from storage.detectors import Detector
 from storage.ids import new_id
@@ -102,7 +102,7 @@ def _without_champion(room: Room, tx: Connection, job: Job, model: Model) -> Don
         "statistic": 0.0,
         "limit": esr.limit(0),
     }
-    result |= {"rows_since_change": None, "train_job": train, "rows": model.rows}
+    result |= {"rows_since_change": None, "train_job": train, "rows": model.rows, "head": model.head}
 
     def settle(tx: Connection, now: float) -> Sequence[NewJob]:
         checks.add(tx, Check(new_id(now), job.id, model.name, now, result))
@@ -122,7 +122,7 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
     """Process every row of evidence that no check has seen, in order."""
     version = champion.version
     before = detectors.get(tx, model.name, version.name) or Detector(model.name, version.name, model.head, model.head, {}, None)
-    limit = esr.limit(_rows_a_week(tx, model.name, room.clock()))
+    limit = esr.limit(model.head - checks.head_before(tx, model.name, room.clock() - WEEK_S))
     loss, floor = _states(champion, before, limit)
     for _, part in history.chunks(room, tx, champion.problem, before.position, model.head):
         claim.check()
@@ -143,10 +143,6 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
         performance,
         _feature_drift(room, tx, champion, before.position, model.head),
     )
-
-
-def _rows_a_week(tx: Connection, name: str, now: float) -> int:
-    return labels.rate(tx, name, now - WEEK_S) + datasets.rate(tx, name, now - WEEK_S)
 
 
 def _states(champion: Loaded, stored: Detector, limit: float) -> tuple[DetectorState, DetectorState | None]:
@@ -202,6 +198,7 @@ def _result(model: Model, verdict: Verdict, seen: Seen, train: str | None) -> di
         "rows_since_change": verdict.rows_since_change,
         "train_job": train,
         "version": seen.before.version,
+        "head": model.head,
         "performance": seen.performance,
         "evidence_rows": seen.loss.rows,
         "reference_mu0": seen.loss.mu0,

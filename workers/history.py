@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 import msgspec
@@ -33,6 +33,9 @@ class History:
         return len(self.positions)
 
 
+Decoded = dict[str, PackedRows]  # what a job was asked, by the job's id
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     rows: Rows
@@ -40,13 +43,18 @@ class _Part:
     positions: NDArray[np.int64]
 
 
-def between(room: Room, tx: Connection, problem: Problem, start: int, stop: int) -> History | None:
+def between(
+    room: Room, tx: Connection, problem: Problem, start: int, stop: int, decoded: Decoded | None = None
+) -> History | None:
     """The rows at positions [start, stop), from labels and datasets alike; None if there are none.
 
     A label whose prediction is no longer in the log is left out.
+
+    Args:
+        decoded: jobs that the call before this one has read; afterwards those of this one.
     """
     parts = [_of_dataset(room, problem, each, start, stop) for each in datasets.between(tx, problem.name, start, stop)]
-    parts += _of_labels(room, tx, problem, start, stop)
+    parts += _of_labels(room, tx, problem, start, stop, {} if decoded is None else decoded)
     if not parts:
         return None
     positions = np.concatenate([part.positions for part in parts])
@@ -59,10 +67,14 @@ def between(room: Room, tx: Connection, problem: Problem, start: int, stop: int)
 def chunks(
     room: Room, tx: Connection, problem: Problem, start: int, stop: int, size: int = 8_192
 ) -> Iterator[tuple[int, History | None]]:
-    """[start, stop) in order, as (position after the chunk, its rows), at most `size` rows at once."""
+    """[start, stop) in order, as (position after the chunk, its rows), at most `size` rows at once.
+
+    A job whose labels reach over many chunks is read and decoded once, not once for each of them.
+    """
+    decoded: Decoded = {}
     for first in range(start, stop, size):
         last = min(first + size, stop)
-        yield last, between(room, tx, problem, first, last)
+        yield last, between(room, tx, problem, first, last, decoded)
 
 
 def _of_dataset(room: Room, problem: Problem, dataset: Dataset, start: int, stop: int) -> _Part:
@@ -74,31 +86,37 @@ def _of_dataset(room: Room, problem: Problem, dataset: Dataset, start: int, stop
     return _Part(rows, tables.labels_of(problem, path, offset, count), np.arange(first, first + count))
 
 
-def _of_labels(room: Room, tx: Connection, problem: Problem, start: int, stop: int) -> list[_Part]:
-    found = labels.between(tx, problem.name, start, stop)
-    logged = predictions.get_many(tx, sorted({job_id for _, job_id, _, _ in found}))
+def _of_labels(room: Room, tx: Connection, problem: Problem, start: int, stop: int, decoded: Decoded) -> list[_Part]:
     by_job: dict[str, list[tuple[int, int, str]]] = {}
-    for position, job_id, row, label in found:
-        if job_id in logged and row < logged[job_id].rows:
-            by_job.setdefault(job_id, []).append((position, row, label))
-    if not by_job:
+    for position, job_id, row, label in labels.between(tx, problem.name, start, stop):
+        by_job.setdefault(job_id, []).append((position, row, label))
+    _read(room, tx, problem, by_job.keys(), decoded)
+    known = [(asked, [each for each in by_job[job] if each[1] < asked.count]) for job, asked in decoded.items()]
+    flat = [entry for _, rows in known for entry in rows]
+    if not flat:
         return []
-    packed = _gather(
-        problem,
-        [(_features(room, problem, logged[job]), [row for _, row, _ in rows]) for job, rows in by_job.items()],
-    )
-    flat = [entry for rows in by_job.values() for entry in rows]
+    packed = _gather(problem, [(asked, [row for _, row, _ in rows]) for asked, rows in known])
     said = [msgspec.json.decode(label) for _, _, label in flat]
     return [_Part(unpack(problem, packed), said, np.array([position for position, _, _ in flat]))]
 
 
+def _read(room: Room, tx: Connection, problem: Problem, wanted: Set[str], decoded: Decoded) -> None:
+    """Leave in `decoded` the wanted jobs, as far as they are in the log, and no others."""
+    for job_id in decoded.keys() - wanted:
+        del decoded[job_id]
+    for job_id, logged in predictions.get_many(tx, sorted(wanted - decoded.keys())).items():
+        decoded[job_id] = _features(room, problem, logged)
+
+
 def recent_inputs(tx: Connection, problem: Problem, rows: int) -> Rows | None:
     """The newest `rows` rows that were predicted, in no particular order; None if there were none."""
-    found = predictions.recent(tx, problem.name, rows)
-    if not found:
-        return None
-    packed = [PackedRows.decode(entry.features or b"") for entry in found]
-    return unpack(problem, _gather(problem, [(each, range(each.count)) for each in packed]))
+    parts: list[tuple[PackedRows, range]] = []
+    left = rows
+    for entry in predictions.recent(tx, problem.name, rows):
+        asked = PackedRows.decode(entry.features or b"")
+        parts.append((asked, range(max(0, asked.count - left), asked.count)))
+        left -= len(parts[-1][1])
+    return unpack(problem, _gather(problem, parts)) if parts else None
 
 
 def _features(room: Room, problem: Problem, logged: Logged) -> PackedRows:
@@ -114,8 +132,9 @@ def _gather(problem: Problem, parts: Sequence[tuple[PackedRows, Sequence[int]]])
     """Chosen rows of several messages as one: joined as bytes, since a message often holds a single row."""
     width = 8 * len(problem.numbers)
     numbers = b"".join(
-        packed.numbers if packed.count == 1 else b"".join(packed.numbers[row * width : (row + 1) * width] for row in rows)
+        packed.numbers[row * width : (row + 1) * width] if packed.count > 1 else packed.numbers
         for packed, rows in parts
+        for row in rows
     )
     texts = tuple(tuple(packed.texts[k][row] for packed, rows in parts for row in rows) for k in range(len(problem.texts)))
     return PackedRows(sum(len(rows) for _, rows in parts), numbers, texts)

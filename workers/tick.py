@@ -6,8 +6,7 @@ import math
 
 from sqlalchemy import Connection
 
-from storage import heartbeats, jobs, models
-from storage.heartbeats import Heartbeat
+from storage import jobs, models
 from storage.jobs import NewJob
 from workers.room import Room
 
@@ -17,7 +16,6 @@ def run(room: Room) -> None:
 
     def ask(tx: Connection) -> list[NewJob]:
         now = room.clock()
-        heartbeats.beat(tx, Heartbeat("beat", "beat", "", True, "", now))
         slot = math.floor(now / room.settings.check_interval_seconds)
         idle = [name for name in models.names(tx) if jobs.open_job(tx, "check", name) is None]
         return jobs.add(tx, [room.new_job("check", name, dedupe_key=f"check:{name}:{slot}") for name in idle])

@@ -6,19 +6,13 @@ import redis
 from sqlalchemy import Connection
 
 from storage import heartbeats, incidents, jobs
-from storage.heartbeats import Heartbeat
+from storage.heartbeats import SILENT_S, Heartbeat
 from storage.incidents import State
 from workers.incidents import tell
 from workers.room import Room
 
 EVERY_S = 5.0
-SILENT_S = 20.0  # a process that wrote no sign of life for so long is down
 START_S = 60.0  # after our own start, components may still be starting
-
-
-def beat_silence(interval_s: float) -> float:
-    """After how many seconds without a tick beat counts as down."""
-    return max(3 * interval_s, SILENT_S)
 
 
 class Watch:
@@ -50,14 +44,9 @@ class Watch:
         return None
 
     def _processes(self, now: float) -> dict[str, str | None]:
-        silence = {
-            "worker": SILENT_S,
-            "registry": SILENT_S,
-            "beat": beat_silence(self.room.settings.check_interval_seconds),
-        }
         with self.room.db.read() as tx:
-            seen = heartbeats.seen(tx, now - 3600)
-        return {name: _fault([sign for sign in seen if sign.component == name], now - limit) for name, limit in silence.items()}
+            seen = heartbeats.seen(tx, now - SILENT_S)
+        return {name: _fault([sign for sign in seen if sign.component == name]) for name in ("worker", "registry", "beat")}
 
     def _tell(self, tx: Connection, faults: dict[str, str | None], now: float) -> None:
         for name, fault in faults.items():
@@ -80,9 +69,8 @@ class Watch:
         jobs.add(tx, [tell(self.room, tx, f"component:{name}", kind, state, title, [line], now)])
 
 
-def _fault(signs: list[Heartbeat], since: float) -> str | None:
-    fresh = [sign for sign in signs if sign.seen_at >= since]
-    if not fresh:
+def _fault(signs: list[Heartbeat]) -> str | None:
+    if not signs:
         return "no sign of life"
-    bad = [sign.detail for sign in fresh if not sign.ok]
-    return bad[0] if len(bad) == len(fresh) else None
+    bad = [sign.detail for sign in signs if not sign.ok]
+    return bad[0] if len(bad) == len(signs) else None
