@@ -44,7 +44,7 @@ class Settings(BaseSettings):
         description="a port from 1 to 65535",
     )
     api_base_url: str = Field("", description="URL clients reach the API at; empty: http://API_HOST:API_PORT")
-    api_threads: int = Field(64, ge=4, le=1024, description="threads of the API: each waiting client holds one")
+    api_threads: int = Field(128, ge=4, le=1024, description="threads of the API: each waiting client holds one")
     redis_url: str = Field("", description="redis://… of the broker; empty: embedded")
     database_url: str = Field("", description="SQLAlchemy URL of the ledger; empty: SQLite under DATA_DIR")
     data_dir: Path = Field(Path("data"), description="where all state lives")

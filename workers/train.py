@@ -1,10 +1,9 @@
-"""The training: history in; challengers, a gate and a version out. Promotion, record and follow-ups are one transaction."""
+"""The training: history in; challengers, a gate and a version out. What follows from it is in `outcome`."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -14,26 +13,26 @@ import msgspec
 from sklearn.pipeline import Pipeline
 from sqlalchemy import Connection
 
-from ml.challenger import LARGEST_HISTORY, OneClass, TooFewRows, Training, next_follow_up, train
+from ml.challenger import LARGEST_HISTORY, OneClass, TooFewRows, Training, train
 from ml.feature_drift import reference_sketch
 from ml.model_file import TRUSTED, UntrustedModel, dump
 from ml.rows import take
 from problems.declaration import Problem
 from registry.port import RegistryDown, Upload
 from settings import VERSION
-from storage import champions, datasets, jobs, models, versions
-from storage.jobs import Job, NewJob
+from storage import datasets, models
+from storage.jobs import Job
 from storage.models import Model
 from storage.versions import Version
-from workers import history
-from workers.attempts import attempted
+from workers import history, outcome
 from workers.history import History
-from workers.incidents import tell
 from workers.lease import Claim
+from workers.outcome import Attempt
 from workers.room import Room
 from workers.run import Done, JobFailed, TryLater
 
 SAMPLE = 5  # rows that the registry's signature is inferred from
+REGISTRY_PAUSE_S, REGISTRY_TIMES = 5.0, 60  # a registry that is away is waited for, five minutes in all
 
 
 def work(room: Room, job: Job, claim: Claim) -> Done:
@@ -42,35 +41,23 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
     with room.db.read() as tx:
         model = models.get(tx, job.model)
         if model is None or model.champion != asked["from_version"]:
-            raise JobFailed(
-                "superseded",
-                f"'{job.model}' is served by another version than the one this training was to replace.",
-            )
+            message = f"'{job.model}' is served by another version than the one this training was to replace."
+            raise JobFailed("superseded", message)
         problem = room.shelf.problem(model)
         past = history.between(room, tx, problem, max(model.tail, model.head - LARGEST_HISTORY), model.head)
         champion = room.shelf.champion(tx, job.model)
+        if past is None:
+            raise JobFailed("too_few_rows", "There are no labelled rows.")
         lineage = _lineage(tx, model, past)
-    if past is None:
-        raise JobFailed("too_few_rows", "There are no labelled rows.")
     since = None if asked["change_position"] is None else model.head - asked["change_position"]
     made = _train(problem, past, champion.pipeline if champion else None, since, asked)
     claim.check()
-    lineage |= {
-        "seed": asked["seed"],
-        "window": made.window,
-        "window_rows": made.rows,
-        "code_version": code_version(),
-    }
+    lineage |= {"seed": asked["seed"], "window": made.window, "window_rows": made.rows, "code_version": code_version()}
+    attempt = Attempt(room, job, model, problem, made, lineage, since)
     if made.model is None:
-        return Done(
-            _result(made, None),
-            settle=lambda tx, now: _reject(room, tx, job, model, problem, made, lineage, now),
-        )
-    version = _keep(room, job, model, problem, past, made, made.model, lineage, asked)
-    return Done(
-        _result(made, version.name),
-        settle=lambda tx, now: _promote(room, tx, job, model, problem, version, made, since, now),
-    )
+        return Done(_result(made, None), settle=lambda tx, now: outcome.reject(attempt, tx, now))
+    version = _keep(attempt, made.model, past)
+    return Done(_result(made, version.name), settle=lambda tx, now: outcome.promote(attempt, version, tx, now))
 
 
 def _train(problem: Problem, past: History, champion: Any, since: int | None, asked: dict[str, Any]) -> Training:
@@ -81,16 +68,15 @@ def _train(problem: Problem, past: History, champion: Any, since: int | None, as
         raise JobFailed(kind, str(wrong)) from wrong
 
 
-def _lineage(tx: Connection, model: Model, past: History | None) -> dict[str, Any]:
+def _lineage(tx: Connection, model: Model, past: History) -> dict[str, Any]:
     """Which rows the history is made of: datasets with their hashes, positions, and how many came as labels."""
-    first, last = (int(past.positions[0]), int(past.positions[-1])) if past else (0, 0)
+    first, last = int(past.positions[0]), int(past.positions[-1])
     used = datasets.between(tx, model.name, first, last + 1)
-    rows = len(past) if past else 0
     of_datasets = sum(min(last + 1, each.position + each.rows) - max(first, each.position) for each in used)
     return {
         "positions": [first, last + 1],
-        "rows": rows,
-        "labels": rows - of_datasets,
+        "rows": len(past),
+        "labels": len(past) - of_datasets,
         "datasets": [{"id": each.id, "sha256": each.sha256, "rows": each.rows, "source": each.source} for each in used],
         "problem": dict(model.declared),
     }
@@ -119,67 +105,58 @@ def _result(made: Training, version: str | None) -> dict[str, Any]:
     }
 
 
-def _keep(
-    room: Room,
-    job: Job,
-    model: Model,
-    problem: Problem,
-    past: History,
-    made: Training,
-    winner: Pipeline,
-    lineage: dict[str, Any],
-    asked: dict[str, Any],
-) -> Version:
+def _keep(attempt: Attempt, winner: Pipeline, past: History) -> Version:
     """Write the winner's file and register it; its path is this attempt's own."""
+    room, job, model, made = attempt.room, attempt.job, attempt.model, attempt.made
     name = f"models/{model.name}/{job.id}-{job.attempt}.skops"
     try:
         with room.artifacts.writing(name) as draft:
             digest = dump(winner, draft)
     except UntrustedModel as wrong:
         raise JobFailed("cannot_store", str(wrong)) from wrong
-    sample = take(past.rows, slice(0, SAMPLE))
-    metrics = {
-        "score": made.challenger_score,
-        problem.metric: made.challenger_score,
-        "holdout_rows": float(made.holdout_rows),
-    }
-    upload = Upload(
-        model.name,
-        winner,
-        room.artifacts.path(name),
-        sample,
-        winner.predict(sample),
-        metrics,
-        {
-            "model_type": problem.estimator,
-            "n_samples": made.rows,
-            "performance_threshold": problem.threshold,
-            "seed": asked["seed"],
-        },
-        {"job_id": job.id, "attempt": str(job.attempt), "sha256": digest, **_tags(lineage)},
-        sorted(TRUSTED),
-    )
     try:
-        number = room.registry.register(upload)
+        number = room.registry.register(_upload(attempt, winner, past, name, digest))
     except RegistryDown as down:
-        raise TryLater(str(down), 5.0, 60) from None
-    reference = asdict(made.reference) | {"error_scale": made.error_scale}
-    sketch = reference_sketch(problem, past.rows)
-    now = room.clock()
-    shown = metrics | {"window": made.window, "rows": made.rows, "champion_score": made.champion_score}
+        raise TryLater(str(down), REGISTRY_PAUSE_S, REGISTRY_TIMES) from None
     return Version(
-        model.name,
-        int(number),
-        job.id,
-        now,
-        name,
-        digest,
-        shown,
-        lineage,
-        model.champion,
-        reference,
-        sketch,
-        list(made.classes) or None,
+        model=model.name,
+        number=int(number),
+        job_id=job.id,
+        created_at=room.clock(),
+        artifact=name,
+        sha256=digest,
+        metrics=_metrics(attempt) | {"window": made.window, "rows": made.rows, "champion_score": made.champion_score},
+        data=attempt.lineage,
+        promoted_from=model.champion,
+        reference=asdict(made.reference) | {"error_scale": made.error_scale},
+        sketch=reference_sketch(attempt.problem, take(past.rows, slice(len(past) - made.rows, None))),
+        classes=list(made.classes) or None,
+    )
+
+
+def _metrics(attempt: Attempt) -> dict[str, Any]:
+    score = attempt.made.challenger_score
+    return {"score": score, attempt.problem.metric: score, "holdout_rows": float(attempt.made.holdout_rows)}
+
+
+def _upload(attempt: Attempt, winner: Pipeline, past: History, name: str, digest: str) -> Upload:
+    job, problem, lineage = attempt.job, attempt.problem, attempt.lineage
+    sample = take(past.rows, slice(0, SAMPLE))
+    return Upload(
+        model=problem.name,
+        estimator=winner,
+        file=attempt.room.artifacts.path(name),
+        sample=sample,
+        labels=winner.predict(sample),
+        metrics=_metrics(attempt),
+        params={
+            "model_type": problem.estimator,
+            "n_samples": attempt.made.rows,
+            "performance_threshold": problem.threshold,
+            "seed": lineage["seed"],
+        },
+        tags={"job_id": job.id, "attempt": str(job.attempt), "sha256": digest, **_tags(lineage)},
+        trusted=sorted(TRUSTED),
     )
 
 
@@ -191,112 +168,3 @@ def _tags(lineage: dict[str, Any]) -> dict[str, str]:
         "seed": str(lineage["seed"]),
         "code_version": lineage["code_version"],
     }
-
-
-def _evidence(made: Training, lineage: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "reason": made.reason,
-        "candidates": [asdict(each) for each in made.candidates],
-        "challenger_loss": made.challenger_loss,
-        "champion_loss": made.champion_loss,
-        "holdout_rows": made.holdout_rows,
-        "reference": asdict(made.reference),
-        "data": lineage,
-    }
-
-
-def _compared(problem: Problem, made: Training) -> str:
-    before = "" if made.champion_score is None else f" against {made.champion_score:.3f}"
-    rows = f"on {made.holdout_rows:,} held-out rows ({made.window}, {made.rows:,} rows)"
-    return f"{problem.metric} {made.challenger_score:.3f}{before} {rows}"
-
-
-def _promote(
-    room: Room,
-    tx: Connection,
-    job: Job,
-    model: Model,
-    problem: Problem,
-    version: Version,
-    made: Training,
-    since: int | None,
-    now: float,
-) -> Sequence[NewJob]:
-    current = models.lock(tx, model.name)
-    if current.champion != model.champion:
-        raise JobFailed("superseded", f"Version {current.champion} began to serve while this training ran.")
-    versions.add(tx, version)
-    again = next_follow_up(since) if since and made.reason in ("drift", "floor", "follow_up") else None
-    follow_up = None if again is None or since is None else model.head - since + again
-    champions.serve(
-        tx,
-        model.name,
-        version.name,
-        model.head,
-        attempt_head=model.head,
-        attempt_rows=model.rows,
-        follow_up_at=follow_up,
-        change_position=None if since is None else model.head - since,
-        performance=made.challenger_score,
-        last_trained_at=now,
-        classes=sorted({*(current.classes or []), *made.classes}, key=str) or None,
-    )
-    reason = f"Version {version.name} promoted: {_compared(problem, made)}."
-    champions.record(
-        tx,
-        model.name,
-        "promote",
-        version.name,
-        model.champion,
-        reason,
-        now,
-        job.id,
-        _evidence(made, dict(version.data)),
-    )
-    jobs.wake_waiting(tx, model.name, now)
-    verb = (
-        "fixed by itself"
-        if made.reason in ("drift", "floor")
-        else "has its first version"
-        if model.champion is None
-        else "improved"
-    )
-    title = f"Drift in {model.name}, {verb}" if verb == "fixed by itself" else f"{model.name} {verb}"
-    line = f"retrained and promoted: version {model.champion or '–'} → {version.name}, {_compared(problem, made)}"
-    return [tell(room, tx, _key(made, job), "success", "resolved", title, [line], now, model.name)]
-
-
-def _key(made: Training, job: Job) -> str:
-    return f"drift:{job.model}" if made.reason in ("drift", "floor") else f"training:{job.id}"
-
-
-def _reject(
-    room: Room,
-    tx: Connection,
-    job: Job,
-    model: Model,
-    problem: Problem,
-    made: Training,
-    lineage: dict[str, Any],
-    now: float,
-) -> Sequence[NewJob]:
-    attempted(tx, model, now)
-    again = next_follow_up(model.head - model.change_position) if model.change_position is not None else None
-    if made.reason == "follow_up" and again is not None and model.change_position is not None:
-        models.change(tx, model.name, follow_up_at=model.change_position + again, change_position=model.change_position)
-    reason = f"Version {model.champion} stays: the best challenger has {_compared(problem, made)}."
-    champions.record(tx, model.name, "reject", None, model.champion, reason, now, job.id, _evidence(made, lineage))
-    title = f"{model.name} retrained, version {model.champion} stays"
-    return [
-        tell(
-            room,
-            tx,
-            _key(made, job),
-            "warning",
-            "resolved",
-            title,
-            [f"retrained and rejected: {reason}"],
-            now,
-            model.name,
-        )
-    ]

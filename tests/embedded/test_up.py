@@ -119,6 +119,7 @@ def test_it_says_what_runs_in_plain_lines(stack: Stack) -> None:
 def test_every_component_is_ok(stack: Stack) -> None:
     """GET /health, once the last of them has given its first sign of life."""
     until(lambda: stack.get("/health")["status"] == "ok", 30)
+    assert {part["status"] for part in stack.get("/health")["components"].values()} == {"ok"}
 
 
 def test_the_state_is_its_owners_alone(stack: Stack) -> None:

@@ -1,0 +1,127 @@
+"""What follows from a training: a promotion or a rejection, its record, and people told, all in the finish transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from ml.challenger import Training, next_follow_up
+from problems.declaration import Problem
+from storage import champions, jobs, models, versions
+from storage.jobs import Job, NewJob
+from storage.models import Model
+from storage.versions import Version
+from workers.attempts import attempted
+from workers.incidents import tell
+from workers.room import Room
+from workers.run import JobFailed
+
+AFTER_A_CHANGE = ("drift", "floor", "follow_up")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to train: `model` as it was read at the start, `since` the rows from the change to its head then."""
+
+    room: Room
+    job: Job
+    model: Model
+    problem: Problem
+    made: Training
+    lineage: dict[str, Any]
+    since: int | None
+
+    @property
+    def mends(self) -> bool:
+        """Whether it answers an alarm."""
+        return self.made.reason in ("drift", "floor")
+
+    @property
+    def incident(self) -> str:
+        """The incident it belongs to: that of the drift, or one of its own."""
+        return f"drift:{self.model.name}" if self.mends else f"training:{self.job.id}"
+
+    @property
+    def compared(self) -> str:
+        """The gate's figures in words."""
+        made = self.made
+        before = "" if made.champion_score is None else f" against {made.champion_score:.3f}"
+        rows = f"on {made.holdout_rows:,} held-out rows ({made.window}, {made.rows:,} rows)"
+        return f"{self.problem.metric} {made.challenger_score:.3f}{before} {rows}"
+
+    def evidence(self) -> dict[str, Any]:
+        """What a decision record keeps of it."""
+        made = self.made
+        return {
+            "reason": made.reason,
+            "candidates": [asdict(each) for each in made.candidates],
+            "challenger_loss": made.challenger_loss,
+            "champion_loss": made.champion_loss,
+            "holdout_rows": made.holdout_rows,
+            "reference": asdict(made.reference),
+            "data": self.lineage,
+        }
+
+
+def promote(attempt: Attempt, version: Version, tx: Connection, now: float) -> Sequence[NewJob]:
+    """Let the version serve, unless another one began to while it was trained.
+
+    Raises:
+        JobFailed: `superseded`; nothing is changed then.
+    """
+    model, made = attempt.model, attempt.made
+    current = models.lock(tx, model.name)
+    if current.champion != model.champion:
+        raise JobFailed("superseded", f"Version {current.champion} began to serve while this training ran.")
+    versions.add(tx, version)
+    champions.serve(
+        tx,
+        model.name,
+        version.name,
+        model.head,
+        attempt_head=model.head,
+        attempt_rows=model.rows,
+        follow_up_at=_follow_up_at(attempt),
+        change_position=None if attempt.since is None else model.head - attempt.since,
+        performance=made.challenger_score,
+        last_trained_at=now,
+        classes=sorted({*(current.classes or []), *made.classes}, key=str) or None,
+    )
+    jobs.wake_waiting(tx, model.name, now)
+    reason = f"Version {version.name} promoted: {attempt.compared}."
+    record = (version.name, model.champion, reason, now, attempt.job.id, attempt.evidence())
+    champions.record(tx, model.name, "promote", *record)
+    line = f"retrained and promoted: version {model.champion or '–'} → {version.name}, {attempt.compared}"
+    return [tell(attempt.room, tx, attempt.incident, "success", "resolved", _title(attempt), [line], now, model.name)]
+
+
+def _follow_up_at(attempt: Attempt) -> int | None:
+    """At which head to look again at a change that was just learnt from few rows."""
+    if attempt.since is None or attempt.made.reason not in AFTER_A_CHANGE:
+        return None
+    again = next_follow_up(attempt.since)
+    return None if again is None else attempt.model.head - attempt.since + again
+
+
+def _title(attempt: Attempt) -> str:
+    name = attempt.model.name
+    if attempt.mends:
+        return f"Drift in {name}, fixed by itself"
+    return f"{name} has its first version" if attempt.model.champion is None else f"{name} improved"
+
+
+def reject(attempt: Attempt, tx: Connection, now: float) -> Sequence[NewJob]:
+    """The champion stays; the cool-down begins."""
+    model = attempt.model
+    attempted(tx, model, now)
+    if attempt.made.reason == "follow_up" and model.change_position is not None:
+        change = {"follow_up_at": _follow_up_at(attempt), "change_position": model.change_position}
+        models.change(tx, model.name, **change)
+    reason = f"Version {model.champion} stays: the best challenger has {attempt.compared}."
+    champions.record(tx, model.name, "reject", None, model.champion, reason, now, attempt.job.id, attempt.evidence())
+    title = f"{model.name} retrained, version {model.champion} stays"
+    lines = [f"retrained and rejected: {reason}"]
+    return [tell(attempt.room, tx, attempt.incident, "warning", "resolved", title, lines, now, model.name)]
