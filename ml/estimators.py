@@ -23,6 +23,8 @@ from problems.declaration import DECLARED, Loc, Problem
 
 CLOSED: Final = {"conftest", "datasets", "exceptions", "externals", "setup", "tests", "utils"}
 PROBE_ROWS: Final = 60
+# What scikit-learn's estimators raise on arguments that they cannot work with.
+REFUSALS: Final = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 PROBE_CAP: Final = 10
 
 
@@ -197,7 +199,7 @@ def _probe_faults(problem: Problem) -> list[tuple[Loc, str]]:
             warnings.simplefilter("ignore")  # a probe of ten iterations does not converge
             model.fit(rows, labels)
             model.predict(rows[:1])
-    except (TypeError, ValueError, AttributeError, NotImplementedError) as wrong:
+    except REFUSALS as wrong:
         return [((_blamed(problem),), _sentence(wrong))]
     types = untrusted(model)
     return [(("estimator",), f"cannot be stored safely: {', '.join(types[:3])}")] if types else []

@@ -76,7 +76,7 @@ def load(path: Path, sha256: str) -> Pipeline:
     Raises:
         SwappedModel: the file's hash is another.
         UntrustedModel: a type outside of the trust list.
-        OSError: no such file.
+        OSError, zipfile.BadZipFile: no such file, or no skops file.
     """
     data = path.read_bytes()
     found = hashlib.sha256(data).hexdigest()

@@ -94,7 +94,8 @@ def promote(attempt: Attempt, version: Version, tx: Connection, now: float) -> S
     reason = f"Version {version.name} promoted: {attempt.compared}."
     record = (version.name, model.champion, reason, now, attempt.job.id, attempt.evidence())
     champions.record(tx, model.name, "promote", *record)
-    line = f"retrained and promoted: version {model.champion or '–'} → {version.name}, {attempt.compared}"
+    done = "trained by itself: version" if model.champion is None else f"retrained and promoted: version {model.champion} →"
+    line = f"{done} {version.name}, {attempt.compared}"
     return [tell(attempt.room, tx, attempt.incident, "success", "resolved", _title(attempt), [line], now, model.name)]
 
 
