@@ -40,3 +40,9 @@ def add(tx: Connection, decision: Decision) -> None:
 def listed(tx: Connection, model: str, limit: int, cursor: str | None) -> Page[Decision]:
     """A page of the model's decisions, newest first."""
     return page(tx, select(decisions).where(decisions.c.model == model), decisions.c.id, limit, cursor, _of)
+
+
+def newest(tx: Connection, model: str) -> Decision | None:
+    """The model's last decision."""
+    row = tx.execute(select(decisions).where(decisions.c.model == model).order_by(decisions.c.id.desc()).limit(1)).first()
+    return _of(row) if row else None

@@ -21,6 +21,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from storage import decisions
 from storage.dialects import among, execute_many
 from storage.jobs import SEEN, Job, Status, job_of
 from storage.schema import jobs
@@ -189,7 +190,9 @@ def fail_hopeless(tx: Connection, now: float) -> list[str]:
     )
     rows = tx.execute(query.with_for_update(skip_locked=True)).all()
     for row in rows:
-        message = f"No champion of '{row.model}' after {now - row.created_at:.0f} s."
+        last = decisions.newest(tx, row.model)
+        why = f": {last.reason}" if last and last.action == "reject" else "."
+        message = f"No champion of '{row.model}' after {now - row.created_at:.0f} s{why}"
         values = {
             "status": "failed",
             "error": error_json("no_model", message, row.attempt),

@@ -6,11 +6,12 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import Connection
 
-from storage import jobs, ledger
+from storage import champions, jobs, ledger
 from storage.database import Database
 from storage.jobs import Job, NewJob
-from storage.ledger import Outcome
+from storage.ledger import Lease, Outcome
 from tests.storage.conftest import NOW
 
 LEASE = 30.0
@@ -37,6 +38,11 @@ def read(db: Database, job_id: str) -> Job:
         job = jobs.get(tx, job_id)
     assert job is not None
     return job
+
+
+def silent(tx: Connection, now: float) -> list[Lease]:
+    """What an onlooker whose clock agrees with every worker's takes for silent."""
+    return [lease for lease in ledger.leases(tx) if lease.until < now]
 
 
 def test_an_accepted_job_is_queued_and_a_stranger_is_unknown(db: Database) -> None:
@@ -72,7 +78,7 @@ def test_a_worker_taken_for_dead_is_fenced_off_when_it_comes_back(db: Database) 
     (job_id,) = accept(db)
     claim(db, [job_id], "slow")
     with db.begin() as tx:
-        (again,), dead = ledger.expire(tx, NOW + LEASE + 1)
+        (again,), dead = ledger.expire(tx, silent(tx, NOW + LEASE + 1), NOW + LEASE + 1)
     assert (again.queue, again.job_id, dead) == ("quarantine", job_id, [])
     claim(db, [job_id], "fresh", NOW + LEASE + 2)
     assert finish(db, job_id, "slow") == set()
@@ -87,7 +93,7 @@ def test_a_heartbeat_keeps_the_lease_and_tells_a_lost_claim(db: Database) -> Non
     with db.begin() as tx:
         jobs.cancel(tx, lost, NOW)
         assert ledger.heartbeat(tx, ["a", "b"], NOW + 20, LEASE) == {"a"}
-        assert ledger.expire(tx, NOW + LEASE + 1) == ([], [])
+        assert ledger.expire(tx, silent(tx, NOW + LEASE + 1), NOW + LEASE + 1) == ([], [])
 
 
 def test_a_job_that_loses_its_worker_on_every_attempt_is_dead_and_says_so(db: Database) -> None:
@@ -98,7 +104,7 @@ def test_a_job_that_loses_its_worker_on_every_attempt_is_dead_and_says_so(db: Da
         assert job.attempt == attempt
         now += LEASE + 1
         with db.begin() as tx:
-            _, dead = ledger.expire(tx, now)
+            _, dead = ledger.expire(tx, silent(tx, now), now)
     job = read(db, job_id)
     assert ([each.id for each in dead], job.status) == ([job_id], "dead")
     assert json.loads(job.error or "")["type"] == "worker_lost" and json.loads(job.error or "")["attempts"] == 4
@@ -181,6 +187,15 @@ def test_a_prediction_that_waits_in_vain_fails_with_no_model(db: Database) -> No
         assert ledger.fail_hopeless(tx, NOW + 61) == [job_id]
     job = read(db, job_id)
     assert job.status == "failed" and json.loads(job.error or "")["type"] == "no_model"
+
+
+def test_a_prediction_that_waits_in_vain_is_told_why_the_training_failed(db: Database) -> None:
+    (job_id,) = accept(db)
+    with db.begin() as tx:
+        champions.record(tx, "default", "reject", None, None, "The training failed: only one class in 2,000 rows.", NOW)
+        ledger.wait_for_champion(tx, [job_id], "t", NOW, 60)
+        ledger.fail_hopeless(tx, NOW + 61)
+    assert "only one class in 2,000 rows" in (read(db, job_id).error or "")
 
 
 def test_a_job_whose_doorbell_was_lost_is_due_again_until_it_is_claimed(db: Database) -> None:
