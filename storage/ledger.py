@@ -24,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 from storage import decisions
 from storage.dialects import among, execute_many
 from storage.jobs import SEEN, Job, Status, job_of
-from storage.schema import jobs
+from storage.schema import jobs, pruned
 
 RUNNING = jobs.c.status == "running"
 RING_AGAIN_S = 5.0  # between two doorbells for a job that stays queued
@@ -287,12 +287,6 @@ def backlog(tx: Connection) -> dict[str, tuple[int, float]]:
     return {queue: (int(count), float(oldest)) for queue, count, oldest in tx.execute(query.group_by(jobs.c.queue))}
 
 
-def counts(tx: Connection) -> list[tuple[str, str, int]]:
-    """How many jobs there are of each (kind, status)."""
-    query = select(jobs.c.kind, jobs.c.status, func.count()).group_by(jobs.c.kind, jobs.c.status)
-    return [(kind, status, int(count)) for kind, status, count in tx.execute(query)]
-
-
 @dataclass(frozen=True, slots=True)
 class Census:
     """Jobs of one kind, queue and status: how many, and how often they were retried."""
@@ -305,10 +299,14 @@ class Census:
 
 
 def census(tx: Connection) -> list[Census]:
-    """All jobs that the ledger holds, counted."""
+    """All jobs that there ever were, counted: those in the ledger and those pruned from it."""
     group = (jobs.c.kind, jobs.c.queue, jobs.c.status)
-    rows = tx.execute(select(*group, func.count(), func.sum(jobs.c.failures)).group_by(*group))
-    return [Census(kind, queue, status, int(count), int(retries)) for kind, queue, status, count, retries in rows]
+    rows = [*tx.execute(select(*group, func.count(), func.sum(jobs.c.failures)).group_by(*group)), *tx.execute(select(pruned))]
+    totals: dict[tuple[str, str, str], tuple[int, int]] = {}
+    for kind, queue, status, count, retries in rows:
+        before = totals.get((kind, queue, status), (0, 0))
+        totals[kind, queue, status] = (before[0] + int(count), before[1] + int(retries))
+    return [Census(*key, *value) for key, value in sorted(totals.items())]
 
 
 def owners(tx: Connection) -> list[str]:

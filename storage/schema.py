@@ -72,6 +72,16 @@ jobs = Table(
     _partial("uq_jobs_lane", "lane", where="status = 'running' AND lane IS NOT NULL", unique=True),
 )
 
+pruned = Table(  # how many jobs there were that are no longer kept, so that totals only grow
+    "pruned",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("queue", String(16), primary_key=True),
+    Column("status", String(10), primary_key=True),
+    Column("count", BIG, nullable=False),
+    Column("retries", BIG, nullable=False),
+)
+
 predictions = Table(
     "predictions",
     metadata,

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from jobs.app import RINGER_TRANSPORT, make_app
 from jobs.bell import BROKER_FAULTS, DONE, grouped, publish
 from jobs.kinds import QUEUES
-from storage import heartbeats, idempotency, jobs, ledger
+from storage import heartbeats, idempotency, jobs, ledger, retention
 from storage.heartbeats import Heartbeat
 from storage.jobs import Job, NewJob
 from storage.ledger import Doorbell
@@ -31,6 +31,7 @@ from workers.watch import Watch
 
 EVERY_S = 1.0
 CANARY = "continual.canary"  # a key that vanishes when Redis loses its memory
+PRUNED_AT_ONCE = 200  # jobs a second
 MOST = 5_000  # doorbells of one queue in one sweep
 LONG = 2_000  # messages: a longer queue has enough to ring already, and is not read
 KEYS_KEPT_S = 2 * 86_400.0
@@ -79,6 +80,12 @@ class Sweeper:
         heartbeats.forget(tx, now - 3600)
         idempotency.forget(tx, now - KEYS_KEPT_S)
         return [job.id for job in dead] + hopeless
+
+    def prune(self) -> None:
+        """Drop some of what is older than RETENTION_DAYS: a little at each sweep, so that nothing has to stop for it."""
+        before = self.room.clock() - self.room.settings.retention_days * 86_400
+        for folder in self.room.db.run(lambda tx: retention.prune(tx, before, PRUNED_AT_ONCE), patience_s=0):
+            self.room.artifacts.remove(folder)
 
     def _bury(self, tx: Connection, job: Job, now: float) -> list[NewJob]:
         """People are told of a dead job; a dead training also leaves what a failed one does: a decision and a cool-down."""
@@ -142,6 +149,7 @@ def run(room: Room) -> None:
 
     def sweep_and_look() -> None:
         sweeper.sweep()
+        sweeper.prune()
         watch.look()
 
     _keep_doing(sweep_and_look, stop)

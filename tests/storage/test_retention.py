@@ -1,0 +1,62 @@
+"""What is old goes, but for what models learn from; and totals only grow."""
+
+from __future__ import annotations
+
+from storage import jobs, labels, ledger, predictions, retention
+from storage.database import Database
+from storage.jobs import NewJob
+from storage.ledger import Outcome
+from storage.predictions import Logged
+from tests.storage.conftest import NOW
+
+DAY = 86_400.0
+
+
+def ended(db: Database, at: float) -> str:
+    """A predict job that was accepted and succeeded at this moment, with its prediction in the log."""
+    new = NewJob.make("predict", "default", "predict", at, 4, payload=b"x")
+    with db.begin() as tx:
+        jobs.add(tx, [new])
+        ledger.claim(tx, [new.id], f"w{new.id}", "t", at, 30)
+        ledger.finish(tx, f"w{new.id}", [Outcome(new.id, "succeeded", result="1")], at)
+        predictions.log(tx, [Logged(new.id, "default", "1", 1, b"x", None, at)])
+    return new.id
+
+
+def test_old_jobs_go_and_young_and_open_ones_stay(db: Database) -> None:
+    old = ended(db, NOW)
+    waiting = NewJob.make("predict", "default", "predict", NOW, 4)
+    with db.begin() as tx:
+        jobs.add(tx, [waiting])
+    young = ended(db, NOW + 90 * DAY)
+    with db.begin() as tx:
+        folders = retention.prune(tx, NOW + DAY, 100)
+        assert jobs.get(tx, old) is None
+        assert {each.id for each in jobs.get_many(tx, [waiting.id, young]).values()} == {waiting.id, young}
+    assert folders == [f"results/{old}", f"bodies/{old}"]
+
+
+def test_a_labelled_prediction_stays_with_its_rows(db: Database) -> None:
+    job = ended(db, NOW)
+    with db.begin() as tx:
+        labels.store(tx, "default", [((job, 0), "1")], NOW)
+        assert retention.prune(tx, NOW + DAY, 100) == [f"results/{job}"]
+        assert set(predictions.get_many(tx, [job])) == {job}
+
+
+def test_totals_do_not_shrink_when_jobs_are_pruned(db: Database) -> None:
+    for n in range(5):
+        ended(db, NOW + n)
+    with db.begin() as tx:
+        before = ledger.census(tx)
+        retention.prune(tx, NOW + DAY, 3)
+        assert ledger.census(tx) == before
+        retention.prune(tx, NOW + DAY, 3)
+        assert ledger.census(tx) == before
+
+
+def test_pruning_goes_in_small_steps(db: Database) -> None:
+    ids = [ended(db, NOW + n) for n in range(5)]
+    with db.begin() as tx:
+        retention.prune(tx, NOW + DAY, 2)
+        assert len(jobs.get_many(tx, ids)) == 3
