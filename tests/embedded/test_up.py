@@ -91,7 +91,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made.start()
     yield made
     if made.process is not None and made.process.poll() is None:
-        made.stop()
+        made.process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        made.stop()  # a second Ctrl-C waits for nobody
 
 
 def predict(stack: Stack) -> dict[str, Any]:
