@@ -9,7 +9,7 @@ RUN := .venv/bin/python
 UV := PYTHONPATH=.boot UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy $(PYTHON) -m uv
 PYTEST_ARGS ?=
 
-.PHONY: help demo up test check format bench env lock clean
+.PHONY: help demo up test check format bench chaos soak env lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name what; do \
@@ -35,6 +35,12 @@ format: .venv/.dev  ## format the code, mend what the linter can
 
 bench: .venv/.dev  ## the benchmarks, written to benchmarks/results
 	@$(RUN) -m benchmarks
+
+chaos: .venv/.dev  ## the fault suite: what is done to the stack, and that no accepted job is lost (CHAOS_ARGS="--faults a,e --postgres")
+	@$(RUN) -m benchmarks.chaos $(CHAOS_ARGS)
+
+soak: .venv/.dev  ## 15 minutes at 80 jobs/s: memory and open files of every process (SOAK_ARGS="--minutes 5")
+	@$(RUN) -m benchmarks.chaos.soak $(SOAK_ARGS)
 
 env:  ## write .env with fresh secrets for docker compose; never overwrites one
 	@$(PYTHON) .ci/fresh_env.py

@@ -29,7 +29,7 @@ class PackedRows:
 
     Attributes:
         count: how many rows.
-        numbers: float64, native order, row-major, count x len(problem.numbers); NaN is missing, booleans 0, 1
+        numbers: float64, native order, row-major, count x len(problem.numbers); NaN is missing, booleans 0, 1.
         texts: one column per problem.texts, each of `count` values; None is missing.
     """
 

@@ -30,6 +30,7 @@ def rows_to_predict(room: Room, problem: Problem, source: str, target: str) -> i
 
     Raises:
         JobFailed: `invalid_rows`, with the first hundred faults.
+        OSError: the disk is full, or the file away.
     """
     with room.artifacts.writing(target) as draft:
         report = _in_a_child(lambda: reading.read_features(problem, room.artifacts.path(source), draft))
@@ -94,6 +95,8 @@ def _in_a_child(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         message = "The table cannot be read: its reader died of it, or needed more than its memory and time."
         raise JobFailed("invalid_rows", message, [{"loc": ["body"], "msg": message}])
     report: dict[str, Any] = msgspec.msgpack.decode(answer)
+    if "errno" in report:
+        raise OSError(report["errno"], os.strerror(report["errno"]))
     if "errors" in report:
         raise JobFailed(report["type"], report["message"], report["errors"])
     return report
@@ -123,3 +126,7 @@ def _answer(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return read()
     except reading.Unusable as wrong:
         return {"type": wrong.kind, "message": str(wrong), "errors": wrong.errors}
+    except OSError as fault:  # a full disk is not the table's fault
+        if fault.errno is None:
+            raise
+        return {"errno": fault.errno}

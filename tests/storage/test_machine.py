@@ -207,8 +207,8 @@ def test_any_order_of_claims_ends_and_losses_keeps_the_ledgers_promises(db: Data
 
     OnThis.db = db
     quick = settings(
-        max_examples=20,
-        stateful_step_count=40,
+        max_examples=14,
+        stateful_step_count=30,
         deadline=None,
         derandomize=True,
         database=None,

@@ -1,0 +1,161 @@
+"""`python -m benchmarks.chaos`: the fault suite. One row of a Markdown table a trial; exit 1 if a promise was broken."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from benchmarks.chaos import clock, containers, naive
+from benchmarks.chaos.faults import FAULTS, Fault, Scene, tmpfs
+from benchmarks.chaos.judge import Row, judge, wait_done
+from benchmarks.chaos.load import Load
+from benchmarks.chaos.servers import Missing, MlflowServer, Postgres
+from benchmarks.chaos.stack import Stack, until
+
+HEAD = (
+    "| fault | system | accepted | rejected | lost | false failures | recorded twice | executed twice | slowest POST, s "
+    "| all done, s after the fault | load | kept | notes |\n" + "|---" * 13 + "|"
+)
+MARGIN_S = 15.0  # beyond lease and work, after the end of the fault
+DISK_MB = 700
+
+
+def main() -> int:
+    """Run the faults that were asked for; 1 if in any row a job was lost, failed falsely, or was recorded twice."""
+    asked = _parse()
+    print(f"{asked.jobs} jobs at {asked.rate:g}/s a trial, lease {asked.lease:g} s, {os.cpu_count()} cores", flush=True)
+    print(HEAD, flush=True)
+    kept = True
+    for key in asked.faults.split(","):
+        for trial in range(asked.trials):
+            for row in _rows(key, trial, asked):
+                row.load = os.getloadavg()[0]
+                print(_line(row), flush=True)
+                kept = kept and (row.kept or row.system != "ours")
+    return 0 if kept else 1
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
+    everything = ",".join([*FAULTS, "o", "p"])
+    parser.add_argument("--faults", default=everything, help=f"letters, with commas (default: {everything})")
+    parser.add_argument("--trials", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=800)
+    parser.add_argument("--rate", type=float, default=80.0, help="jobs posted a second")
+    parser.add_argument("--lease", type=float, default=30.0, help="JOB_LEASE_S of the stack")
+    parser.add_argument("--postgres", action="store_true", help="the ledger on a PostgreSQL of our own")
+    parser.add_argument("--compose", action="store_true", help="also fault p, in containers (COMPOSE_COMMAND)")
+    parser.add_argument("--no-naive", action="store_true", help="leave plain Celery out of a, b, d and e")
+    parser.add_argument("--keep", action="store_true", help="keep the folders of trials that broke a promise")
+    return parser.parse_args()
+
+
+def _rows(key: str, trial: int, asked: argparse.Namespace) -> Iterator[Row]:
+    """The rows of one trial; what cannot be done here says why in its notes."""
+    try:
+        if key == "o":
+            yield from (clock.clock_steps(minutes) for minutes in (10.0, -10.0))
+            return
+        if key == "p":
+            yield containers.trial(asked.jobs, asked.rate, asked.compose)
+            return
+        yield _trial(FAULTS[key], trial, asked)
+        if key in naive.FAULTS and not asked.no_naive:
+            yield naive.trial(key, asked.jobs, asked.rate, trial)
+    except Missing as missing:
+        yield Row(key, "not possible here", notes=[str(missing)])
+    except Exception as fault:  # noqa: BLE001 - a trial that cannot be finished is a broken promise, and the others still run
+        traceback.print_exc()
+        yield Row(key, "ours", lost=asked.jobs, notes=[f"the trial ended with {type(fault).__name__}: {fault}"])
+
+
+def _trial(fault: Fault, trial: int, asked: argparse.Namespace) -> Row:
+    row = Row(fault.key, "ours", notes=[f"{fault.title}; {'PostgreSQL' if asked.postgres else 'SQLite'}"])
+    folder = Path(tempfile.mkdtemp(prefix=f"chaos-{fault.key}-"))
+    try:
+        with _scene(fault, trial, asked, folder) as scene:
+            _play(fault, scene, Load(scene.stack.client(), asked.jobs, asked.rate, trial), row)
+    finally:
+        if row.kept or not asked.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            row.notes.append(f"kept: {folder}")
+    return row
+
+
+@contextmanager
+def _scene(fault: Fault, trial: int, asked: argparse.Namespace, folder: Path) -> Iterator[Scene]:
+    """The stack, with what the fault needs beside it."""
+    settings = {"JOB_LEASE_S": f"{asked.lease:g}", **dict(fault.settings)}
+    with ExitStack() as after:
+        postgres = mlflow = None
+        if asked.postgres or fault.needs == "postgres":
+            folder.chmod(0o711)  # its user must find its own folder
+            postgres = Postgres(folder / "postgres")
+            after.callback(postgres.remove)
+            postgres.start()
+            settings["DATABASE_URL"] = postgres.url
+        if fault.needs == "mlflow":
+            mlflow = MlflowServer(folder / "mlflow")
+            after.callback(mlflow.remove)
+            mlflow.start()
+            settings["MLFLOW_TRACKING_URI"] = mlflow.url
+        if fault.needs == "tmpfs":
+            after.enter_context(tmpfs(folder / "stack", DISK_MB))
+        stack = Stack(folder / "stack", **settings)
+        after.callback(stack.stop)
+        stack.start()
+        yield Scene(stack, asked.lease, random.Random(trial), postgres, mlflow)
+
+
+def _play(fault: Fault, scene: Scene, load: Load, row: Row) -> None:
+    load.start()
+    time.sleep(2.0)
+    fault.strike(scene)
+    ended = time.monotonic()
+    load.join()
+    ids = [each.job_id for each in load.posted if each.job_id]
+    url = scene.stack.ledger_url
+    wait_done(url, ids, scene.lease_s + MARGIN_S + scene.work_s)
+    row.done_s = time.monotonic() - ended
+    until(scene.stack.answers, 30, "the API serves")
+    with scene.stack.client() as client:
+        judge(row, load.posted, client, url, scene.stack.data / "artifacts")
+        for model, ends in scene.expected.items():
+            _expect(row, scene, model, ends)
+
+
+def _expect(row: Row, scene: Scene, model: str, ends: str) -> None:
+    """The first training of a model must end as it should, within its time."""
+    end = time.monotonic() + scene.lease_s + MARGIN_S + scene.work_s
+    with scene.stack.client() as client:
+        while True:
+            found = client.get(f"/jobs?kind=train&model={model}&limit=100").json()["jobs"]
+            status = found[-1]["status"] if found else "none"
+            if status not in ("none", "queued", "running") or time.monotonic() > end:
+                break
+            time.sleep(0.5)
+    row.notes.append(f"training of {model}: {status} after {found[-1]['attempt'] if found else 0} attempts")
+    row.lost += status in ("none", "queued", "running")
+    row.false_failures += status not in (ends, "none", "queued", "running")
+
+
+def _line(row: Row) -> str:
+    cells = [
+        row.fault, row.system, row.accepted, row.rejected, row.lost, row.false_failures, row.recorded_twice, row.executed_twice,
+        f"{row.slowest_post_s:.2f}", f"{row.done_s:.0f}", f"{row.load:.1f}", "yes" if row.kept else "NO", "; ".join(row.notes),
+    ]  # fmt: skip
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,268 @@
+"""The faults. Each is a function that does its harm to a stack under load and returns when the harm is over."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.chaos import processes
+from benchmarks.chaos.load import training_rows, upload
+from benchmarks.chaos.servers import Missing, MlflowServer, Postgres
+from benchmarks.chaos.stack import ROOT, Stack, until
+
+WORKERS = ("predict", "general", "quarantine")
+SLOW = ("slow1", "slow2", "slow3")
+
+
+@dataclass
+class Scene:
+    """Where a fault happens.
+
+    `expected` maps models to how the first training of each must end; `work_s` is what the work itself takes beyond the
+    recovery, seconds.
+    """
+
+    stack: Stack
+    lease_s: float
+    chance: random.Random
+    postgres: Postgres | None = None
+    mlflow: MlflowServer | None = None
+    expected: dict[str, str] = field(default_factory=dict)
+    work_s: float = 10.0
+
+    def train(self, *models: str, ends: str = "succeeded") -> None:
+        """Give models their first rows: the loop trains them by itself."""
+        with self.stack.client() as client:
+            for model in models:
+                upload(client, model, training_rows()).raise_for_status()
+                self.expected[model] = ends
+
+    def training(self, *models: str) -> bool:
+        """Whether all these models are being trained."""
+        with self.stack.client() as client:
+            found = client.get("/jobs?kind=train&status=running&limit=100").json()["jobs"]
+        return set(models) <= {job["model"] for job in found}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault: its letter, what it is, what it needs (postgres, mlflow, tmpfs), and settings of the stack it runs on."""
+
+    key: str
+    title: str
+    strike: Callable[[Scene], None]
+    needs: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+def kill_children(scene: Scene) -> None:
+    for _ in range(5):
+        children = scene.stack.children("general", "quarantine")
+        processes.kill([scene.chance.choice(children)] if children else [])
+        time.sleep(1.0)
+
+
+def _kill_trees(scene: Scene, times: int) -> None:
+    for _ in range(times):
+        until(lambda: scene.stack.mains("predict", "general"), 30, "a worker to kill")
+        processes.kill(each.pid for each in scene.stack.processes(*WORKERS))
+        time.sleep(2.0)
+
+
+def kill_tree_3(scene: Scene) -> None:
+    _kill_trees(scene, 3)
+
+
+def kill_tree_12(scene: Scene) -> None:
+    _kill_trees(scene, 12)
+
+
+def stop_trainings(scene: Scene) -> None:
+    scene.train(*SLOW)
+    scene.work_s += 45.0
+    until(lambda: scene.training(*SLOW), 60, "three trainings run")
+    told = scene.stack.mains(*WORKERS)
+    processes.kill(told, signal.SIGTERM)
+    time.sleep(10.0)
+    processes.kill(pid for pid in told if Path(f"/proc/{pid}").exists())
+
+
+def broker_killed(scene: Scene) -> None:
+    end = time.monotonic() + 3.0
+    while time.monotonic() < end:
+        processes.kill([pid for pid in [scene.stack.broker_pid()] if pid])
+        time.sleep(0.1)
+
+
+def broker_forgets(scene: Scene) -> None:
+    scene.stack.broker().config_set("appendonly", "no")
+    processes.kill([scene.stack.broker_pid()])
+    shutil.rmtree(scene.stack.data / "broker" / "appendonlydir", ignore_errors=True)
+    broker_killed(scene)
+
+
+def flush(scene: Scene) -> None:
+    """FLUSHALL is renamed away in the embedded broker; deleting every key comes to the same."""
+    broker = scene.stack.broker()
+    broker.delete(*(broker.keys("*") or ["none"]))
+
+
+def _freeze_broker(scene: Scene, seconds: float) -> None:
+    pid = scene.stack.broker_pid()
+    processes.kill([pid], signal.SIGSTOP)
+    time.sleep(seconds)
+    processes.kill([pid], signal.SIGCONT)
+
+
+def broker_frozen(scene: Scene) -> None:
+    _freeze_broker(scene, 10.0)
+
+
+def broker_stutters(scene: Scene) -> None:
+    for _ in range(8):
+        _freeze_broker(scene, 5.0)
+        time.sleep(1.0)
+
+
+def beats(scene: Scene) -> None:
+    """Beat killed; then two beats on one schedule; then the file is gone."""
+    processes.kill(scene.stack.mains("beat"))
+    second = [sys.executable, "-m", "workers", "beat"]
+    env = {**scene.stack.env, "REDIS_URL": _redis_url(scene.stack)}
+    with (scene.stack.folder / "second-beat").open("ab") as log:
+        twin = subprocess.Popen(second, cwd=ROOT, env=env, stdout=log, stderr=log)
+    time.sleep(8.0)
+    for file in (scene.stack.data / "beat").glob("schedule*"):
+        file.unlink(missing_ok=True)
+    processes.kill(scene.stack.mains("beat"))
+    twin.wait(10)
+    time.sleep(3.0)
+
+
+def _redis_url(stack: Stack) -> str:
+    given = stack.broker().connection_pool.connection_kwargs
+    return f"redis://:{given['password']}@127.0.0.1:{given['port']}/0"
+
+
+def poison(scene: Scene) -> None:
+    """Four models whose training crashes its process, kills its worker, eats all memory, never returns."""
+    scene.train("segfault", "killer", "forever", ends="dead")
+    scene.train("hungry", ends="failed")
+    scene.work_s += 4 * 3 * (scene.lease_s + 25.0)
+
+
+def broker_full(scene: Scene) -> None:
+    broker = scene.stack.broker()
+    before = broker.config_get("maxmemory")["maxmemory"]
+    broker.config_set("maxmemory", "1mb")
+    time.sleep(8.0)
+    broker.config_set("maxmemory", str(before))
+
+
+def postgres_killed(scene: Scene) -> None:
+    if scene.postgres is None:
+        raise Missing("the ledger is not on a PostgreSQL of our own: run with --postgres")
+    scene.postgres.kill()
+    time.sleep(3.0)
+    scene.postgres.start()
+
+
+def worker_frozen(scene: Scene) -> None:
+    """A worker that predicts and one that trains sleep through their leases, wake, and finish what is no longer theirs."""
+    scene.train("slow1")
+    scene.work_s += 45.0
+    until(lambda: scene.training("slow1"), 60, "a training runs")
+    frozen = [each.pid for each in scene.stack.processes("predict", "general")]
+    processes.kill(frozen, signal.SIGSTOP)
+    time.sleep(scene.lease_s + 8.0)
+    processes.kill(frozen, signal.SIGCONT)
+
+
+def api_killed(scene: Scene) -> None:
+    for _ in range(4):
+        time.sleep(scene.chance.uniform(0.5, 2.0))
+        processes.kill(each.pid for each in scene.stack.processes("api"))
+
+
+def registry_away(scene: Scene) -> None:
+    """MLflow is gone while one model trains and while the worker that predicts loads the champion, whose file is gone too."""
+    if scene.mlflow is None:
+        raise Missing("no MLflow server of our own")
+    scene.train("slow1")
+    scene.work_s += 60.0
+    until(lambda: scene.training("slow1"), 60, "a training runs")
+    for file in (scene.stack.data / "artifacts" / "models" / "default").glob("*.skops"):
+        file.unlink()
+    scene.mlflow.kill()
+    processes.kill(scene.stack.mains("predict"))
+    time.sleep(20.0)
+    scene.mlflow.start()
+
+
+def disk_full(scene: Scene) -> None:
+    filler = scene.stack.data / "filler"
+    with filler.open("wb") as file:
+        try:
+            while True:
+                file.write(bytes(1 << 20))
+        except OSError:
+            time.sleep(10.0)
+    filler.unlink()
+
+
+def power_cut(scene: Scene) -> None:
+    for _ in range(2):
+        scene.stack.kill_all()
+        scene.stack.start()
+
+
+@contextmanager
+def tmpfs(folder: Path, megabytes: int) -> Iterator[None]:
+    """A small disk of its own under `folder`.
+
+    Raises:
+        Missing: this process may not mount.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    size = f"size={megabytes}m,mode=700"
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], capture_output=True, check=False)
+    if done.returncode:
+        raise Missing("mounting a small tmpfs is not allowed here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+FAULTS = {
+    fault.key: fault
+    for fault in (
+        Fault("none", "no fault", lambda _: None),
+        Fault("a", "kill -9 of a pool child ×5", kill_children),
+        Fault("b3", "kill -9 of the worker trees ×3", kill_tree_3),
+        Fault("b12", "kill -9 of the worker trees ×12", kill_tree_12),
+        Fault("c", "SIGTERM, 10 s, SIGKILL; three 20 s trainings run", stop_trainings),
+        Fault("d1", "broker kill -9 for 3 s, append-only file kept", broker_killed),
+        Fault("d2", "broker kill -9 for 3 s, its memory lost", broker_forgets),
+        Fault("e", "every key of the broker deleted (FLUSHALL)", flush),
+        Fault("f1", "broker SIGSTOP 10 s", broker_frozen),
+        Fault("f2", "broker SIGSTOP 8 × 5 s", broker_stutters),
+        Fault("g", "beat killed, two beats, schedule file gone", beats),
+        Fault("h", "trainings that segfault, kill the worker, eat memory, never return", poison, "", (("JOB_LIMIT_S", "15"),)),
+        Fault("i", "broker full for 8 s", broker_full),
+        Fault("j", "PostgreSQL kill -9 for 3 s", postgres_killed, "postgres"),
+        Fault("k", "workers SIGSTOP beyond their lease, then CONT", worker_frozen),
+        Fault("l", "API kill -9 ×4 between accept and ring", api_killed),
+        Fault("m", "MLflow away during a training and a model load", registry_away, "mlflow"),
+        Fault("n", "disk full for 10 s", disk_full, "tmpfs"),
+        Fault("q", "kill -9 of everything at once, twice", power_cut),
+    )
+}

@@ -1,0 +1,125 @@
+"""What became of the accepted jobs: asked over HTTP, held against the ledger's own records and a direct `predict_proba`."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from sqlalchemy import select
+
+from benchmarks.chaos.load import Posted
+from ml.model_file import load
+from storage import versions
+from storage.database import FAULTS, Database
+from storage.schema import datasets, jobs, predictions
+
+OPEN = ("queued", "running")
+TOLERANCE = 1e-9
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    fault: str
+    system: str
+    accepted: int = 0
+    rejected: int = 0
+    lost: int = 0
+    false_failures: int = 0
+    recorded_twice: int = 0
+    executed_twice: int = 0
+    slowest_post_s: float = 0.0
+    done_s: float = 0.0
+    load: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise was kept."""
+        return not (self.lost or self.false_failures or self.recorded_twice)
+
+
+def wait_done(url: str, ids: Sequence[str], seconds: float) -> float:
+    """Seconds until none of these jobs is open any more, at most `seconds`."""
+    database, began, wanted = Database(url, pool_size=1), time.monotonic(), set(ids)
+    while _open(database, wanted) and time.monotonic() - began < seconds:
+        time.sleep(0.25)
+    database.close()
+    return time.monotonic() - began
+
+
+def _open(database: Database, wanted: set[str]) -> set[str]:
+    """Those of the wanted jobs that are open; all of them while the database is away."""
+    try:
+        with database.read() as tx:
+            return wanted & set(tx.execute(select(jobs.c.id).where(jobs.c.status.in_(OPEN))).scalars())
+    except FAULTS:
+        return wanted
+
+
+def judge(row: Row, posted: Sequence[Posted], client: httpx.Client, url: str, artifacts: Path) -> None:
+    """Fill the row's counts."""
+    accepted = [each for each in posted if each.job_id]
+    row.accepted, row.rejected = len(accepted), len(posted) - len(accepted)
+    row.slowest_post_s = max((each.seconds for each in posted), default=0.0)
+    found = {each.job_id: client.get(f"/jobs/{each.job_id}") for each in accepted}
+    known = {job_id: answer.json() for job_id, answer in found.items() if answer.status_code == 200}
+    row.lost = sum(1 for each in accepted if known.get(each.job_id, {"status": "queued"})["status"] in OPEN)
+    failed = [job for job in known.values() if job["status"] not in ("succeeded", *OPEN)]
+    row.false_failures = len(failed)
+    row.notes += sorted({f"{job['kind']} {job['status']}: {(job['error'] or {}).get('type')}" for job in failed})
+    row.notes += [f"{count}× {why}" for why, count in Counter(p.refusal for p in posted if p.refusal).items()]
+    row.executed_twice = sum(1 for job in known.values() if job["attempt"] > 1)
+    database = Database(url, pool_size=2)
+    try:
+        wrong = _wrong(accepted, known, database, artifacts)
+        row.recorded_twice = _twice(accepted, known, database, client)
+    finally:
+        database.close()
+    if wrong:
+        row.false_failures += wrong
+        row.notes.append(f"{wrong} answers are not what predict_proba says")
+
+
+def _wrong(accepted: Sequence[Posted], known: dict[str | None, Any], database: Database, artifacts: Path) -> int:
+    """How many predictions differ from what the version that answered says by itself."""
+    by_version: dict[str, list[tuple[list[list[float]], Any]]] = {}
+    for each in accepted:
+        job = known.get(each.job_id)
+        if job and job["status"] == "succeeded" and job["kind"] == "predict":
+            rows = each.rows * 10 if each.kind == "table" else each.rows
+            by_version.setdefault(job["result"]["version"], []).append((rows, job["result"]["predictions"]))
+    return sum(_differing(database, artifacts, version, answers) for version, answers in by_version.items())
+
+
+def _differing(database: Database, artifacts: Path, name: str, answers: list[tuple[list[list[float]], Any]]) -> int:
+    with database.read() as tx:
+        version = versions.get(tx, "default", name)
+    if version is None:
+        return len(answers)
+    model = load(artifacts / version.artifact, version.sha256)
+    classes = [str(c) for c in model.classes_]
+    count = 0
+    for rows, said in answers:
+        truth = model.predict_proba(np.asarray(rows))
+        given = np.array([[each["probabilities"][c] for c in classes] for each in said])
+        count += int(truth.shape != given.shape or not np.allclose(truth, given, rtol=0, atol=TOLERANCE))
+    return count
+
+
+def _twice(accepted: Sequence[Posted], known: dict[str | None, Any], database: Database, client: httpx.Client) -> int:
+    """Records beyond one a job: predictions logged, datasets made; and terminal jobs that have changed since they were read."""
+    ids = [each.job_id for each in accepted if each.job_id]
+    with database.read() as tx:
+        logged = Counter(tx.execute(select(predictions.c.job_id)).scalars())
+        made = Counter(tx.execute(select(datasets.c.job_id)).scalars())
+    twice = sum(max(0, logged[job_id] + made[job_id] - 1) for job_id in ids)
+    ended = [job for job in known.values() if job["status"] not in OPEN]
+    return twice + sum(1 for job in ended if client.get(f"/jobs/{job['id']}").json() != job)

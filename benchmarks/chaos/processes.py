@@ -1,0 +1,74 @@
+"""Processes as /proc shows them: which belong to one stack, who is whose child, and how to end them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A process: its id, its parent's, and its command line."""
+
+    pid: int
+    parent: int
+    command: tuple[str, ...]
+
+    @property
+    def role(self) -> str:
+        """`general` for `python -m workers general`, `api`, `embedded`, …; else the program's name."""
+        words = [word for word in self.command if word]
+        if "-m" in words[:4]:
+            rest = words[words.index("-m") + 1 :]
+            return rest[1] if rest[0] == "workers" else rest[0]
+        return Path(words[0]).name if words else ""
+
+
+def of_stack(folder: Path) -> list[Seen]:
+    """Every process that was started with DATA_DIR=`folder`."""
+    mark = f"DATA_DIR={folder}".encode()
+    found = [_seen(entry) for entry in Path("/proc").glob("[0-9]*") if mark in _read(entry / "environ").split(b"\0")]
+    return [each for each in found if each is not None]
+
+
+def kill(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> int:
+    """Signal these processes, those that have just ended not; how many were there."""
+    count = 0
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+            count += 1
+    return count
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory, MiB; 0 if it has ended."""
+    fields = _read(Path(f"/proc/{pid}/statm")).split()
+    return int(fields[1]) * os.sysconf("SC_PAGESIZE") / 2**20 if fields else 0.0
+
+
+def open_files(pid: int) -> int:
+    """How many descriptors it has open; 0 if it has ended."""
+    try:
+        return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    except OSError:
+        return 0
+
+
+def _seen(entry: Path) -> Seen | None:
+    status = _read(entry / "stat").rpartition(b") ")[2].split()
+    if not status or status[0] == b"Z":
+        return None
+    command = tuple(_read(entry / "cmdline").decode(errors="replace").split("\0"))
+    return Seen(int(entry.name), int(status[1]), command)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it has ended since it was listed
+        return b""
