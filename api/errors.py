@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -18,6 +19,7 @@ from storage.pages import BrokenCursor
 
 PROBLEM = "application/problem+json"
 DATABASE_RETRY_S = 2
+DISK_RETRY_S = 30
 log = logging.getLogger("api")
 
 
@@ -102,6 +104,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(BrokenCursor, _broken_cursor)
     app.register_error_handler(HTTPException, _of_flask)
     app.register_error_handler(BlockingIOError, _too_slow)
+    app.register_error_handler(OSError, _no_disk)
     app.register_error_handler(Exception, _unforeseen)
     for fault in FAULTS:
         app.register_error_handler(fault, _no_database)
@@ -130,6 +133,13 @@ def _of_flask(wrong: HTTPException) -> Response:
 
 def _too_slow(_: BlockingIOError) -> Response:
     return answer(Refused(408, "The body came too slowly."))
+
+
+def _no_disk(wrong: OSError) -> Response:
+    if wrong.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        return _unforeseen(wrong)
+    log.error("the disk is full: %s", wrong.strerror)
+    return answer(busy(503, "The disk is full; nothing was accepted.", DISK_RETRY_S))
 
 
 def _no_database(wrong: Exception) -> Response:

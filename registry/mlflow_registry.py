@@ -31,7 +31,7 @@ EXPERIMENT = "continual_ml"
 MODEL_FILE = "model.skops"  # the name that MLflow's sklearn flavour gives it
 REQUIREMENTS = ("scikit-learn", "skops", "numpy", "pandas")
 # What MLflow imports at its first upload, 2 s late: better before the fork.
-STORES = ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store", "git")
+STORES = ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store")
 PING_TIMEOUT = 3.0  # seconds
 SQLITE = "sqlite:///"
 TRACKING_URI = "MLFLOW_TRACKING_URI"
@@ -43,6 +43,7 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",
+    "GIT_PYTHON_REFRESH": "quiet",  # an image has no git, and MLflow asks for it at an upload
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }

@@ -15,6 +15,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 T = TypeVar("T")
 
+# A server that vanished without a word is noticed within seconds, in ms where libpq counts so.
+PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 BUSY_MS = 20_000  # one writer at a time in SQLite: how long the others queue up before they give up
 
 
@@ -80,7 +88,7 @@ def _engine(url: str, pool_size: int) -> Engine:
     options: dict[str, Any] = {"json_serializer": to_json, "json_deserializer": msgspec.json.decode}
     options |= {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": 10}
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5}, **options)
+        return create_engine(url, pool_pre_ping=True, connect_args=PATIENCE, **options)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = create_engine(url, connect_args={"check_same_thread": False}, **options)

@@ -63,6 +63,8 @@ def _beat() -> NoReturn:
     from workers.app import app, settings
 
     (settings.data_dir / "beat").mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Beat only sends: a broker that hangs must not hold it up for ever (workers, who receive, do without this timeout).
+    app.conf.broker_transport_options = {**app.conf.broker_transport_options, "socket_timeout": 5}
     app.start(["beat", "--scheduler", "workers.beat:Scheduler", "--loglevel", settings.log_level, "--pidfile", ""])
 
 

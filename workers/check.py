@@ -65,7 +65,7 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
             return _without_champion(room, tx, job, model)
         seen = _look(room, tx, model, champion, claim)
         verdict = verdicts.judge(model, seen.loss, seen.floor, seen.drifts, jobs.open_job(tx, "train", model.name))
-    train = _train_job(room, model, verdict) if verdict.reason else None
+    train = _train_job(room, job, model, verdict) if verdict.reason else None
     result = _result(model, verdict, seen, train.id if train else verdict.open_train)
     return Done(
         result,
@@ -83,7 +83,7 @@ def _without_champion(room: Room, tx: Connection, job: Job, model: Model) -> Don
     enough = model.rows >= SMALLEST_HISTORY and (model.problem.task == "regression" or len(model.classes or []) >= 2)
     rested = model.attempt_rows == 0 or model.rows - model.attempt_rows >= COOL_DOWN
     if train is None and enough and rested:
-        made = _train_job(room, model, Verdict("first", 0.0, 0.0, None, "first"))
+        made = _train_job(room, job, model, Verdict("first", 0.0, 0.0, None, "first"))
         train, follow = made.id, [made]
     if model.name == "default" and model.rows == 0 and jobs.open_job(tx, "generate", model.name) is None:
         follow = [
@@ -91,7 +91,7 @@ def _without_champion(room: Room, tx: Connection, job: Job, model: Model) -> Don
                 "generate",
                 model.name,
                 msgspec.json.encode(GENERATED),
-                dedupe_key="generate:default:first",
+                dedupe_key=f"generate:{job.id}",
             )
         ]
     decision = "first" if train else "insufficient"
@@ -175,8 +175,8 @@ def _feature_drift(room: Room, tx: Connection, champion: Loaded, start: int, hea
     return compare(champion.version.sketch, rows) if rows is not None and champion.version.sketch else []
 
 
-def _train_job(room: Room, model: Model, verdict: Verdict) -> NewJob:
-    """The training that a verdict asks for. Its key makes two checks of one state ask for one training."""
+def _train_job(room: Room, job: Job, model: Model, verdict: Verdict) -> NewJob:
+    """The training that a verdict asks for; the check's id in its key makes it one, however often the check is tried."""
     change = None if verdict.rows_since_change is None else model.head - verdict.rows_since_change
     asked = {
         "reason": verdict.reason,
@@ -184,8 +184,7 @@ def _train_job(room: Room, model: Model, verdict: Verdict) -> NewJob:
         "from_version": model.champion,
         "seed": model.head % 2**31,
     }
-    key = f"train:{model.name}:{model.champion}:{model.head}:{model.tail}"
-    return room.new_job("train", model.name, msgspec.json.encode(asked), dedupe_key=key)
+    return room.new_job("train", model.name, msgspec.json.encode(asked), dedupe_key=f"train:{job.id}")
 
 
 def _result(model: Model, verdict: Verdict, seen: Seen, train: str | None) -> dict[str, Any]:

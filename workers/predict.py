@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -11,9 +11,11 @@ from loguru import logger
 from sqlalchemy import Connection
 
 from jobs.kinds import GROUP, PREDICT, QUARANTINE
+from ml.model_file import SwappedModel, UntrustedModel
 from ml.prediction import Prediction, predict
 from ml.rows import stack, unpack
 from problems.rows import PackedRows
+from registry.port import RegistryDown, UnknownVersion
 from storage import jobs as job_rows
 from storage import ledger, predictions
 from storage.jobs import Job
@@ -57,20 +59,35 @@ class _Answer:
 
 
 def _taken(room: Room, job_ids: Sequence[str], owner: str, task_id: str) -> _Taken:
+    """The jobs that this task works. Loading a model takes a while: never while holding the ledger's one writer's lock."""
+    unfit: set[str] = set()
     while True:
         try:
-            return room.db.run(lambda tx: _take(room, tx, job_ids, owner, task_id))
-        except NotAtHand as missing:  # loading takes a while: never while holding the ledger's one writer's lock
-            with room.db.read() as tx:
-                room.shelf.champion(tx, missing.model)
+            return room.db.run(lambda tx: _take(room, tx, job_ids, owner, task_id, unfit))
+        except NotAtHand as missing:
+            if not _load(room, missing.model):
+                unfit.add(missing.model)
 
 
-def _take(room: Room, tx: Connection, job_ids: Sequence[str], owner: str, task_id: str) -> _Taken:
+def _load(room: Room, model: str) -> bool:
+    """Whether the model's champion could be loaded; if not, only its own jobs wait, and the log says why."""
+    try:
+        with room.db.read() as tx:
+            room.shelf.champion(tx, model)
+    except (SwappedModel, UntrustedModel, RegistryDown, UnknownVersion) as fault:
+        logger.error("{} cannot be loaded, its predictions wait: {}", model, fault)
+        return False
+    return True
+
+
+def _take(room: Room, tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, unfit: Set[str]) -> _Taken:
     """Claim the jobs that can be worked now, all in one transaction with the look at who is champion."""
     named = [job for job in job_rows.get_many(tx, job_ids).values() if job.status == "queued"]
     if not any(job.queue == QUARANTINE for job in named):  # who may be dangerous travels alone
         more = set(ledger.companions(tx, PREDICT, GROUP)) - {job.id for job in named}
         named += job_rows.get_many(tx, sorted(more)).values() if more else ()
+    ledger.rung(tx, [job.id for job in named if job.model in unfit], room.clock())
+    named = [job for job in named if job.model not in unfit]
     champions = {name: at for name in {job.model for job in named} if (at := room.shelf.champion(tx, name, load=False))}
     early = [job.id for job in named if job.model not in champions]
     if early:

@@ -24,7 +24,7 @@ ROLES: dict[str, Role] = {
     "general": Role((CHECKS, TRAIN, BULK, NOTIFY), "prefork", 3),
     "quarantine": Role((QUARANTINE,), "prefork", 1),
     "worker": Role((PREDICT, BULK, CHECKS, NOTIFY), "prefork"),
-    "trainer": Role((TRAIN, QUARANTINE), "prefork", 1),
+    "trainer": Role((TRAIN,), "prefork", 1),
 }
 
 

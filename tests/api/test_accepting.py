@@ -89,9 +89,7 @@ def test_a_crowd_shares_commits(app: Flask, database: Database) -> None:
     assert len(commits) < 16
 
 
-def test_a_failed_commit_is_503_and_the_next_one_works(
-    app: Flask, ask: Ask, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_commit_is_503_and_the_next_one_works(app: Flask, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """The database goes away: 503 with Retry-After, no job; it comes back: 202."""
     parts = app.extensions["house"]
 

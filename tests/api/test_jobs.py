@@ -140,7 +140,6 @@ def decoded(data: bytes, media: str) -> list[dict[str, Any]]:
     if media == CSV:
         return list(csv.DictReader(io.StringIO(data.decode())))
     if media == PARQUET:
-
         rows: list[dict[str, Any]] = pa.parquet.read_table(io.BytesIO(data)).to_pylist()
         return rows
     with pa.ipc.open_stream(io.BytesIO(data)) as stream:

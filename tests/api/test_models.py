@@ -153,6 +153,7 @@ def test_the_state_of_a_model(ask: Ask, database: Database) -> None:
 
 # ---- labels
 
+
 @pytest.fixture
 def predicted(ask: Ask, hand: Hand) -> list[str]:
     """The ids of two predictions."""
@@ -221,6 +222,7 @@ def test_feedback_that_makes_no_sense_is_422(ask: Ask, body: Any) -> None:
 
 
 # ---- health
+
 
 def test_health_says_what_is_down_and_jobs_are_still_accepted(client: FlaskClient, ask: Ask, database: Database) -> None:
     """No broker here: degraded and 200. Signs of life turn the others ok."""

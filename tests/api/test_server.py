@@ -33,9 +33,7 @@ ADMIN = {"Authorization": f"Bearer {KEY}"}
 def start(data: Path, **more: str) -> subprocess.Popen[bytes]:
     """`python -m api` on DATA_DIR."""
     env = {"PATH": os.environ["PATH"], "DATA_DIR": str(data), "MAX_BODY_MB": "1", "PYTHONPATH": str(ROOT), **more}
-    return subprocess.Popen(
-        [sys.executable, "-m", "api"], cwd=data, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    return subprocess.Popen([sys.executable, "-m", "api"], cwd=data, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def ready(base: str, seconds: float = 30) -> float:

@@ -11,7 +11,7 @@ import pytest
 from tests.compose.containers import SCALE, Project
 
 pytestmark = pytest.mark.compose
-SERVICES = {"api", "worker", "trainer", "beat", "sweeper", "flower", "mlflow", "redis", "postgres"}
+SERVICES = {"api", "worker", "trainer", "quarantine", "beat", "sweeper", "flower", "mlflow", "redis", "postgres"}
 
 
 @pytest.fixture(scope="module")

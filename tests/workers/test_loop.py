@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ml.generator import Drift, generate
 from problems.rows import PackedRows
-from storage import champions, jobs, labels
+from storage import champions, jobs, labels, versions
 from tests.workers.conftest import House
 from workers import tasks, tick
 
@@ -161,3 +162,28 @@ def test_a_prediction_before_the_first_model_waits_and_is_answered(house: House)
     house.tick()
     tasks.carry(house.room, "predict", [job], "again")
     assert house.result(job)["predictions"][0]["label"] == 1
+
+
+def test_a_model_whose_file_was_swapped_holds_up_no_other(house: House) -> None:
+    """Its own predictions wait and the rest is answered: the swapped file is never loaded."""
+    house.tick()
+    keys = {
+        "task": "binary",
+        "label": "target",
+        "metric": "accuracy",
+        "threshold": 0.7,
+        "features": {"x1": "number", "x2": "number"},
+    }
+    house.declare("other", estimator="sklearn.linear_model.LogisticRegression", **keys)
+    with house.db.begin() as tx:
+        version = versions.get(tx, "default", "1")
+        assert version is not None
+        versions.add(tx, replace(version, model="other", artifact="models/other/1.skops"))
+        champions.serve(tx, "other", "1", 0)
+    with house.room.artifacts.writing("models/other/1.skops") as draft:
+        draft.write_bytes(b"not the file that was trained")
+    house.registry.down = True
+    packed = PackedRows(1, np.array([[3.0, 3.0]]).tobytes()).encode()
+    refused, answered = house.post("predict", "other", packed), house.post("predict", "default", packed)
+    tasks.carry(house.room, "predict", [refused], "t1")
+    assert (house.job(refused).status, house.job(answered).status) == ("queued", "succeeded")
