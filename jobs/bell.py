@@ -99,8 +99,17 @@ class Bell:
                     down=True,
                     sentence=f"the broker does not answer ({type(fault).__name__}); the sweeper will ring again",
                 )
+                if self._forget():
+                    return
             else:
                 self._note(down=False, sentence="the broker answers again")
+
+    def _forget(self) -> bool:
+        """Drop what waits: each would wait for the same broker, and a long outage would fill the memory. True to stop."""
+        while not self._waiting.empty():
+            if self._waiting.get() is None:
+                return True
+        return False
 
     def _note(self, down: bool, sentence: str) -> None:
         if down != self._down:
