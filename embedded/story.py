@@ -43,7 +43,7 @@ class Storyteller:
     traffic: Traffic
     interval_s: float
     floor: float = 0.0
-    first_version: str = ""
+    mended_by: int = 0  # the version that answers the alarm; growing history may have made others before it
 
     def tell(self) -> None:
         """The whole story.
@@ -81,11 +81,11 @@ class Storyteller:
 
     def _the_model(self) -> None:
         status = self._get("/model-status")
-        self.floor, self.first_version = status["threshold"], status["version"]
+        self.floor = status["threshold"]
         trainings = self._get("/jobs", kind="train", model="default", status="succeeded", limit=1)["jobs"]
         rows = f"on {trainings[0]['result']['rows']:,} rows" if trainings else "earlier"
         scored = "" if status["performance"] is None else f"accuracy {status['performance']:.2f} on rows held out, "
-        self._step(2, "The model", f"v{self.first_version}, trained by itself {rows}; {scored}floor {self.floor:.2f}")
+        self._step(2, "The model", f"v{status['version']}, trained by itself {rows}; {scored}floor {self.floor:.2f}")
 
     def _traffic(self) -> float:
         self.traffic.start()
@@ -97,7 +97,8 @@ class Storyteller:
         return found
 
     def _the_rule_changes(self, before: float) -> tuple[float, Json]:
-        changed_at, first = time.time(), len(self.traffic.answers)
+        changed_at = time.time()
+        first = len(self.traffic.answers)
         self.world.turn(STRENGTH)
         alarm = self._until(
             "an alarm",
@@ -124,6 +125,7 @@ class Storyteller:
 
         job: Json = self._until("a promotion", promoted, lambda: self._draw(5, "Retraining", self.traffic.answers[-40:]))
         result = job["result"]
+        self.mended_by = int(result["version"])
         rows = f"challengers on up to {result['rows']:,} rows, the best on window {result['window']}"
         scores = f"{result['challenger_score']:.2f} against {result['champion_score']:.2f} on rows new to both"
         took = _epoch(job["finished_at"]) - _epoch(alarm["created_at"])
@@ -131,18 +133,19 @@ class Storyteller:
         return job
 
     def _the_swap(self, changed_at: float, training: Json) -> float:
-        first = len(self.traffic.answers)
         self._until(
             "answers of the new version",
-            lambda: sum(a.version != self.first_version for a in self.traffic.answers[first:]) * ROWS >= AFTER or None,
+            lambda: len(self._by_new_version()) * ROWS >= AFTER or None,
             lambda: self._draw(6, "The swap", self._by_new_version()),
         )
         self.traffic.end()
         answers = [answer for answer in self.traffic.answers if answer.at >= changed_at]
         new = self._by_new_version()
         failed = [answer for answer in answers if answer.failure]
-        last_old = max(answer.at for answer in answers if answer.version == self.first_version)
-        swapped = max(0.0, last_old - _epoch(training["finished_at"]))
+        promoted_at = _epoch(training["finished_at"])
+        old = [answer.at for answer in answers if answer.version is not None and int(answer.version) < self.mended_by]
+        last_old = max(old, default=promoted_at)
+        swapped = max(0.0, last_old - promoted_at)
         found = accuracy(new[-AFTER // ROWS :])
         swap = f"v{new[0].version} in every worker after {swapped:.1f} s"
         line = f"{swap}, {len(failed)} of {len(answers)} requests failed"
@@ -162,7 +165,7 @@ class Storyteller:
             self.console.line(f"  {'':<18} {line}")
 
     def _by_new_version(self) -> list[Answer]:
-        return [a for a in self.traffic.answers if a.version not in (None, self.first_version)]
+        return [each for each in self.traffic.answers if each.version is not None and int(each.version) >= self.mended_by]
 
     def _checks_since(self, moment: float) -> Iterator[Json]:
         checks = self._get("/models/default/checks", limit=20)["checks"]
@@ -225,4 +228,5 @@ def _epoch(time_text: str) -> float:
 
 
 def _is_of(incident: Json, moment: float) -> bool:
-    return bool(incident["model"] == "default" and _epoch(incident["opened_at"]) >= moment)
+    drift = incident["model"] == "default" and incident["title"].startswith("Drift")
+    return bool(drift and _epoch(incident["opened_at"]) >= moment)
