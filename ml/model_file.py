@@ -38,11 +38,15 @@ TRUSTED: Final = frozenset(
 )
 
 
-class SwappedModel(ValueError):
+class RefusedModel(ValueError):
+    """A model that must not be loaded."""
+
+
+class SwappedModel(RefusedModel):
     """The file is not the one whose hash the ledger has."""
 
 
-class UntrustedModel(ValueError):
+class UntrustedModel(RefusedModel):
     """The model holds types outside of our trust list."""
 
 

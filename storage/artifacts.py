@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 CHUNK = 1 << 20
 
@@ -91,9 +90,3 @@ def settle(draft: Path, target: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def chunks_of(file: BinaryIO) -> Iterator[bytes]:
-    """A file's bytes, a mebibyte at a time."""
-    while chunk := file.read(CHUNK):
-        yield chunk

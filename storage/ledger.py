@@ -192,7 +192,7 @@ def fail_hopeless(tx: Connection, now: float) -> list[str]:
     for row in rows:
         last = decisions.newest(tx, row.model)
         why = f": {last.reason}" if last and last.action == "reject" else "."
-        message = f"No champion of '{row.model}' after {now - row.created_at:.0f} s{why}"
+        message = f"No champion of '{row.model}' could serve it within {now - row.created_at:.0f} s{why}"
         values = {
             "status": "failed",
             "error": error_json("no_model", message, row.attempt),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from storage.dialects import execute_many
 from storage.schema import predictions
@@ -52,13 +52,6 @@ def recent(tx: Connection, model: str, rows: int) -> list[Logged]:
         if have >= rows:
             break
     return found
-
-
-def counts(tx: Connection) -> list[tuple[str, str, int]]:
-    """How many rows each (model, version) has predicted."""
-    query = select(predictions.c.model, predictions.c.version, func.sum(predictions.c.rows))
-    grouped = query.group_by(predictions.c.model, predictions.c.version)
-    return [(model, version, int(rows)) for model, version, rows in tx.execute(grouped)]
 
 
 @dataclass(frozen=True, slots=True)

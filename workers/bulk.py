@@ -15,7 +15,7 @@ from problems.rows import PackedRows
 from storage import ledger, predictions
 from storage.jobs import Job, NewJob
 from storage.predictions import Logged
-from workers import tables
+from workers import serving, tables
 from workers.answers import class_name, prediction_columns, prediction_rows
 from workers.lease import Claim
 from workers.room import Room
@@ -29,7 +29,7 @@ ROWS_IN_JSON = 1_000  # above, the job's result is a summary and the rows are a 
 def work(room: Room, job: Job, claim: Claim) -> Done:
     """Predict every row of the job's file."""
     with room.db.read() as tx:
-        champion = room.shelf.champion(tx, job.model)
+        champion = serving.champion(room, tx, job.model)
     if champion is None:
         raise JobFailed("no_model", f"No champion of '{job.model}'.")
     source, rows = _source(room, job, champion)

@@ -14,6 +14,7 @@ from ml.challenger import COOL_DOWN, SMALLEST_HISTORY
 from ml.detector import DetectorState
 from ml.feature_drift import FeatureDrift, compare
 from ml.metrics import losses, score
+from ml.model_file import RefusedModel
 from ml.prediction import predict
 from storage import champions, checks, detectors, jobs, models
 from storage.checks import Check
@@ -21,7 +22,7 @@ from storage.detectors import Detector
 from storage.ids import new_id
 from storage.jobs import Job, NewJob
 from storage.models import Model
-from workers import history, verdicts
+from workers import history, serving, verdicts
 from workers.lease import Claim
 from workers.room import Room
 from workers.run import Done, JobFailed
@@ -60,7 +61,7 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
         model = models.get(tx, job.model)
         if model is None:
             raise JobFailed("unknown_model", f"There is no model '{job.model}'.")
-        champion = room.shelf.champion(tx, job.model)
+        champion = _champion(room, tx, job.model)
         if champion is None:
             return _without_champion(room, tx, job, model)
         seen = _look(room, tx, model, champion, claim)
@@ -71,6 +72,13 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
         result,
         settle=lambda tx, now: _settle(room, tx, job, model, champion, seen, verdict, train, result, now),
     )
+
+
+def _champion(room: Room, tx: Connection, model: str) -> Loaded | None:
+    try:
+        return serving.champion(room, tx, model)
+    except RefusedModel as refused:
+        raise JobFailed("model_refused", f"No version of '{model}' can be loaded: {refused}") from refused
 
 
 # ---- without a champion

@@ -6,12 +6,14 @@ import time
 from collections.abc import Sequence
 
 import msgspec
+from loguru import logger
 from sqlalchemy import Connection, select
 
-from storage import incidents
+from storage import incidents, jobs
 from storage.incidents import State
 from storage.jobs import NewJob
 from storage.schema import incidents as incident_rows
+from storage.versions import Version
 from workers.room import Room
 
 
@@ -36,3 +38,19 @@ def tell(
 def told_before(tx: Connection, key: str) -> bool:
     """Whether there ever was an incident of this key."""
     return tx.execute(select(incident_rows.c.id).where(incident_rows.c.key == key).limit(1)).first() is not None
+
+
+def refused(room: Room, version: Version, why: str) -> None:
+    """A model's file is refused: people are told once a version."""
+    logger.error("{} version {} is refused: {}", version.model, version.name, why)
+    key = f"refused:{version.model}:{version.name}"
+    then = f"version {version.promoted_from} serves instead" if version.promoted_from else "nothing else can serve"
+    line = f"{why}. {then.capitalize()}. Restore the file, or roll back to a version that is whole."
+
+    def told(tx: Connection) -> list[NewJob]:
+        if told_before(tx, key):
+            return []
+        title = f"The file of {version.model} version {version.name} is refused"
+        return jobs.add(tx, [tell(room, tx, key, "failure", "told", title, [line], room.clock(), version.model)])
+
+    room.ring(room.db.run(told))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import msgspec
@@ -11,7 +11,7 @@ from loguru import logger
 from sqlalchemy import Connection
 
 from jobs.kinds import GROUP, PREDICT, QUARANTINE
-from ml.model_file import SwappedModel, UntrustedModel
+from ml.model_file import RefusedModel
 from ml.prediction import Prediction, predict
 from ml.rows import stack, unpack
 from problems.rows import PackedRows
@@ -22,7 +22,7 @@ from storage.jobs import Job
 from storage.ledger import Outcome
 from storage.predictions import Logged
 from telemetry.logs import bound
-from workers import bulk
+from workers import bulk, serving
 from workers.answers import prediction_rows
 from workers.room import Room
 from workers.run import carry
@@ -32,7 +32,7 @@ from workers.shelf import Loaded, NotAtHand
 def run(room: Room, job_ids: Sequence[str], task_id: str) -> None:
     """Work the predict jobs that one doorbell names, and those that came meanwhile: their own bells will find nothing to do.
 
-    Jobs whose model has no champion yet stay queued.
+    Jobs whose model has no champion that can serve stay queued.
     """
     owner = room.leases.owner()
     taken = _taken(room, job_ids, owner, task_id)
@@ -60,35 +60,47 @@ class _Answer:
 
 def _taken(room: Room, job_ids: Sequence[str], owner: str, task_id: str) -> _Taken:
     """The jobs that this task works. Loading a model takes a while: never while holding the ledger's one writer's lock."""
-    unfit: set[str] = set()
+    unfit = _Unfit()
     while True:
         try:
             return room.db.run(lambda tx: _take(room, tx, job_ids, owner, task_id, unfit))
         except NotAtHand as missing:
-            if not _load(room, missing.model):
-                unfit.add(missing.model)
+            _load(room, missing.model, unfit)
 
 
-def _load(room: Room, model: str) -> bool:
-    """Whether the model's champion could be loaded; if not, only its own jobs wait, and the log says why."""
+@dataclass(frozen=True, slots=True)
+class _Unfit:
+    """Models whose champion cannot be loaded: only their own predictions wait.
+
+    What is `away` may come back by itself, so these wait on; what is `refused` waits as for a first champion.
+    """
+
+    away: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
+
+
+def _load(room: Room, model: str, unfit: _Unfit) -> None:
+    """Bring the model's champion into memory, or note why that cannot be."""
     try:
         with room.db.read() as tx:
-            room.shelf.champion(tx, model)
-    except (SwappedModel, UntrustedModel, RegistryDown, UnknownVersion) as fault:
+            serving.champion(room, tx, model)
+    except RefusedModel:  # people have been told
+        unfit.refused.add(model)
+    except (RegistryDown, UnknownVersion) as fault:
         logger.error("{} cannot be loaded, its predictions wait: {}", model, fault)
-        return False
-    return True
+        unfit.away.add(model)
 
 
-def _take(room: Room, tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, unfit: Set[str]) -> _Taken:
+def _take(room: Room, tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, unfit: _Unfit) -> _Taken:
     """Claim the jobs that can be worked now, all in one transaction with the look at who is champion."""
     named = [job for job in job_rows.get_many(tx, job_ids).values() if job.status == "queued"]
     if not any(job.queue == QUARANTINE for job in named):  # who may be dangerous travels alone
         more = set(ledger.companions(tx, PREDICT, GROUP)) - {job.id for job in named}
         named += job_rows.get_many(tx, sorted(more)).values() if more else ()
-    ledger.rung(tx, [job.id for job in named if job.model in unfit], room.clock())
-    named = [job for job in named if job.model not in unfit]
-    champions = {name: at for name in {job.model for job in named} if (at := room.shelf.champion(tx, name, load=False))}
+    ledger.rung(tx, [job.id for job in named if job.model in unfit.away], room.clock())
+    named = [job for job in named if job.model not in unfit.away]
+    models = {job.model for job in named} - unfit.refused
+    champions = {name: at for name in models if (at := room.shelf.champion(tx, name, load=False))}
     early = [job.id for job in named if job.model not in champions]
     if early:
         ledger.wait_for_champion(tx, early, task_id, room.clock(), room.settings.no_model_wait_s)

@@ -9,9 +9,9 @@ from typing import Any
 from loguru import logger
 from sqlalchemy import Connection
 
-from ml.model_file import SwappedModel, load
+from ml.model_file import RefusedModel, SwappedModel, load
 from problems.declaration import Problem
-from registry.port import ModelRegistry
+from registry.port import ModelRegistry, UnknownVersion
 from storage import models, versions
 from storage.artifacts import Artifacts
 from storage.models import Model
@@ -38,9 +38,14 @@ class Loaded:
 
 
 class Shelf:
-    """Loads each version once per process, from its artifact, or from the registry where that is missing."""
+    """Loads each version once per process, from its artifact, or from the registry where that is missing.
+
+    Attributes:
+        refused: champions, and predecessors of them, whose file was refused, each with the reason: for the caller to tell.
+    """
 
     def __init__(self, artifacts: Artifacts, registry: ModelRegistry) -> None:
+        self.refused: list[tuple[Version, str]] = []
         self._artifacts = artifacts
         self._registry = registry
         self._problems: dict[str, tuple[float, Problem]] = {}
@@ -75,7 +80,7 @@ class Shelf:
 
         Raises:
             NotAtHand: the version is not in memory yet, and `load` is False.
-            SwappedModel: no file is whole, nor is that of an earlier version.
+            RefusedModel: neither its file may be loaded, nor that of an earlier version.
         """
         now = models.serving(tx, name)
         if now is None or now[0] is None:
@@ -95,8 +100,8 @@ class Shelf:
         while model is not None and version is not None:
             try:
                 return Loaded(self.problem(model), version, self.pipeline(version))
-            except SwappedModel as refused:
-                logger.error("{} version {} is refused: {}", name, version.name, refused)
+            except RefusedModel as refused:
+                self.refused.append((version, str(refused)))
                 if version.promoted_from is None:
                     raise
                 version = versions.get(tx, name, version.promoted_from)
@@ -106,7 +111,8 @@ class Shelf:
         """The version's fitted pipeline.
 
         Raises:
-            SwappedModel: neither the artifact nor the registry's copy has the hash that the ledger knows.
+            RefusedModel: neither the artifact nor the registry's copy has the hash that the ledger knows, or its types
+                are not trusted.
             RegistryDown: the artifact is missing and the registry does not answer.
         """
         key = (version.model, version.number)
@@ -118,16 +124,16 @@ class Shelf:
         return self._kept[key]
 
     def _load(self, version: Version) -> Any:
-        path = self._artifacts.path(version.artifact)
+        path, swapped = self._artifacts.path(version.artifact), None
         try:
             if path.exists():
                 return load(path, version.sha256)
-        except SwappedModel:
-            logger.error(
-                "the file of {} version {} is not the one that was trained; asking the registry",
-                version.model,
-                version.name,
-            )
-        with self._artifacts.writing(version.artifact) as draft:
-            self._registry.fetch(version.model, version.name, draft)
+        except SwappedModel as fault:
+            logger.error("{} version {}: {}; asking the registry", version.model, version.name, fault)
+            swapped = fault
+        try:
+            with self._artifacts.writing(version.artifact) as draft:
+                self._registry.fetch(version.model, version.name, draft)
+        except UnknownVersion as unknown:
+            raise swapped or unknown from None
         return load(path, version.sha256)

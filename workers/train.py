@@ -24,7 +24,7 @@ from storage import datasets, models
 from storage.jobs import Job
 from storage.models import Model
 from storage.versions import Version
-from workers import history, outcome
+from workers import history, outcome, serving
 from workers.history import History
 from workers.lease import Claim
 from workers.outcome import Attempt
@@ -45,7 +45,7 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
             raise JobFailed("superseded", message)
         problem = room.shelf.problem(model)
         past = history.between(room, tx, problem, max(model.tail, model.head - LARGEST_HISTORY), model.head)
-        champion = room.shelf.champion(tx, job.model)
+        champion = serving.champion(room, tx, job.model)
         if past is None:
             raise JobFailed("too_few_rows", "There are no labelled rows.")
         lineage = _lineage(tx, model, past)

@@ -10,7 +10,7 @@ import pytest
 
 from ml.generator import Drift, generate
 from problems.rows import PackedRows
-from storage import champions, jobs, labels, versions
+from storage import champions, jobs, labels, ledger, versions
 from tests.workers.conftest import House
 from workers import tasks, tick
 
@@ -165,8 +165,35 @@ def test_a_prediction_before_the_first_model_waits_and_is_answered(house: House)
 
 
 def test_a_model_whose_file_was_swapped_holds_up_no_other(house: House) -> None:
-    """Its own predictions wait and the rest is answered: the swapped file is never loaded."""
+    """The swapped file is never loaded: people are told, its own predictions wait and then fail, the rest is answered."""
     house.tick()
+    _swap_the_only_version_of_other(house)
+    packed = PackedRows(1, np.array([[3.0, 3.0]]).tobytes()).encode()
+    refused, answered = house.post("predict", "other", packed), house.post("predict", "default", packed)
+    tasks.carry(house.room, "predict", [refused], "t1")
+    assert (house.job(refused).status, house.job(answered).status) == ("queued", "succeeded")
+    assert house.told().count(("The file of other version 1 is refused", "told")) == 1
+    with house.db.begin() as tx:
+        ledger.fail_hopeless(tx, house.clock() + house.settings.no_model_wait_s + 1)
+    assert house.job(refused).status == "failed"
+    assert "No champion of 'other' could serve it" in (house.job(refused).error or "")
+
+
+def test_the_version_before_serves_while_the_champions_file_is_refused(house: House) -> None:
+    house.tick()
+    with house.db.begin() as tx:
+        version = versions.get(tx, "default", "1")
+        assert version is not None
+        versions.add(tx, replace(version, number=2, artifact="models/default/2.skops", promoted_from="1"))
+        champions.serve(tx, "default", "2", 0)
+    with house.room.artifacts.writing("models/default/2.skops") as draft:
+        draft.write_bytes(b"not the file that was trained")
+    job = house.predict(np.array([[3.0, 3.0]]))
+    assert house.result(job)["version"] == "1"
+    assert ("The file of default version 2 is refused", "told") in house.told()
+
+
+def _swap_the_only_version_of_other(house: House) -> None:
     keys = {
         "task": "binary",
         "label": "target",
@@ -182,8 +209,3 @@ def test_a_model_whose_file_was_swapped_holds_up_no_other(house: House) -> None:
         champions.serve(tx, "other", "1", 0)
     with house.room.artifacts.writing("models/other/1.skops") as draft:
         draft.write_bytes(b"not the file that was trained")
-    house.registry.down = True
-    packed = PackedRows(1, np.array([[3.0, 3.0]]).tobytes()).encode()
-    refused, answered = house.post("predict", "other", packed), house.post("predict", "default", packed)
-    tasks.carry(house.room, "predict", [refused], "t1")
-    assert (house.job(refused).status, house.job(answered).status) == ("queued", "succeeded")
