@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-CHUNK = 1 << 20
-
 
 class TooLarge(ValueError):
     """A stream holds more bytes than it may."""

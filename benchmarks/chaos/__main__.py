@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.chaos import clock, containers, naive
 from benchmarks.chaos.faults import FAULTS, Fault, Scene, tmpfs
-from benchmarks.chaos.judge import Row, judge, wait_done
+from benchmarks.chaos.judge import Row, judge_on, wait_done
 from benchmarks.chaos.load import Load
 from benchmarks.chaos.servers import Missing, MlflowServer, Postgres
 from benchmarks.chaos.stack import Stack, until
@@ -129,7 +129,7 @@ def _play(fault: Fault, scene: Scene, load: Load, row: Row) -> None:
     row.done_s = time.monotonic() - ended
     until(scene.stack.answers, 30, "the API serves")
     with scene.stack.client() as client:
-        judge(row, load.posted, client, url, scene.stack.data / "artifacts")
+        judge_on(row, load.posted, client, url, scene.stack.data / "artifacts")
         for model, ends in scene.expected.items():
             _expect(row, scene, model, ends)
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import numpy as np
@@ -64,7 +64,46 @@ def _open(database: Database, wanted: set[str]) -> set[str]:
         return wanted
 
 
-def judge(row: Row, posted: Sequence[Posted], client: httpx.Client, url: str, artifacts: Path) -> None:
+class Records(Protocol):
+    """What the ledger itself says, past the API."""
+
+    def model(self, version: str) -> tuple[Path, str] | None:
+        """The file of a version of the built-in model, and its SHA-256."""
+
+    def entries(self) -> Counter[str]:
+        """How many records each job has left: predictions logged, datasets made."""
+
+
+class LedgerRecords:
+    """The records of a ledger that this process can open."""
+
+    def __init__(self, database: Database, artifacts: Path) -> None:
+        self._database, self._artifacts = database, artifacts
+
+    def model(self, version: str) -> tuple[Path, str] | None:
+        """See `Records.model`."""
+        with self._database.read() as tx:
+            found = versions.get(tx, "default", version)
+        return (self._artifacts / found.artifact, found.sha256) if found else None
+
+    def entries(self) -> Counter[str]:
+        """See `Records.entries`."""
+        with self._database.read() as tx:
+            logged = tx.execute(select(predictions.c.job_id)).scalars()
+            made = tx.execute(select(datasets.c.job_id)).scalars()
+            return Counter([*logged, *made])
+
+
+def judge_on(row: Row, posted: Sequence[Posted], client: httpx.Client, url: str, artifacts: Path) -> None:
+    """Fill the row's counts from a ledger at `url`."""
+    database = Database(url, pool_size=2)
+    try:
+        judge(row, posted, client, LedgerRecords(database, artifacts))
+    finally:
+        database.close()
+
+
+def judge(row: Row, posted: Sequence[Posted], client: httpx.Client, records: Records) -> None:
     """Fill the row's counts."""
     accepted = [each for each in posted if each.job_id]
     row.accepted, row.rejected = len(accepted), len(posted) - len(accepted)
@@ -77,18 +116,14 @@ def judge(row: Row, posted: Sequence[Posted], client: httpx.Client, url: str, ar
     row.notes += sorted({f"{job['kind']} {job['status']}: {(job['error'] or {}).get('type')}" for job in failed})
     row.notes += [f"{count}× {why}" for why, count in Counter(p.refusal for p in posted if p.refusal).items()]
     row.executed_twice = sum(1 for job in known.values() if job["attempt"] > 1)
-    database = Database(url, pool_size=2)
-    try:
-        wrong = _wrong(accepted, known, database, artifacts)
-        row.recorded_twice = _twice(accepted, known, database, client)
-    finally:
-        database.close()
+    wrong = _wrong(accepted, known, records)
+    row.recorded_twice = _twice(accepted, known, records, client)
     if wrong:
         row.false_failures += wrong
         row.notes.append(f"{wrong} answers are not what predict_proba says")
 
 
-def _wrong(accepted: Sequence[Posted], known: dict[str | None, Any], database: Database, artifacts: Path) -> int:
+def _wrong(accepted: Sequence[Posted], known: dict[str | None, Any], records: Records) -> int:
     """How many predictions differ from what the version that answered says by itself."""
     by_version: dict[str, list[tuple[list[list[float]], Any]]] = {}
     for each in accepted:
@@ -96,15 +131,14 @@ def _wrong(accepted: Sequence[Posted], known: dict[str | None, Any], database: D
         if job and job["status"] == "succeeded" and job["kind"] == "predict":
             rows = each.rows * 10 if each.kind == "table" else each.rows
             by_version.setdefault(job["result"]["version"], []).append((rows, job["result"]["predictions"]))
-    return sum(_differing(database, artifacts, version, answers) for version, answers in by_version.items())
+    return sum(_differing(records, version, answers) for version, answers in by_version.items())
 
 
-def _differing(database: Database, artifacts: Path, name: str, answers: list[tuple[list[list[float]], Any]]) -> int:
-    with database.read() as tx:
-        version = versions.get(tx, "default", name)
-    if version is None:
+def _differing(records: Records, version: str, answers: list[tuple[list[list[float]], Any]]) -> int:
+    found = records.model(version)
+    if found is None:
         return len(answers)
-    model = load(artifacts / version.artifact, version.sha256)
+    model = load(*found)
     classes = [str(c) for c in model.classes_]
     count = 0
     for rows, said in answers:
@@ -114,12 +148,10 @@ def _differing(database: Database, artifacts: Path, name: str, answers: list[tup
     return count
 
 
-def _twice(accepted: Sequence[Posted], known: dict[str | None, Any], database: Database, client: httpx.Client) -> int:
+def _twice(accepted: Sequence[Posted], known: dict[str | None, Any], records: Records, client: httpx.Client) -> int:
     """Records beyond one a job: predictions logged, datasets made; and terminal jobs that have changed since they were read."""
     ids = [each.job_id for each in accepted if each.job_id]
-    with database.read() as tx:
-        logged = Counter(tx.execute(select(predictions.c.job_id)).scalars())
-        made = Counter(tx.execute(select(datasets.c.job_id)).scalars())
-    twice = sum(max(0, logged[job_id] + made[job_id] - 1) for job_id in ids)
+    entries = records.entries()
+    twice = sum(max(0, entries[job_id] - 1) for job_id in ids)
     ended = [job for job in known.values() if job["status"] not in OPEN]
     return twice + sum(1 for job in ended if client.get(f"/jobs/{job['id']}").json() != job)

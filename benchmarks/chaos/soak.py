@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.chaos import processes
-from benchmarks.chaos.judge import Row, judge, wait_done
+from benchmarks.chaos.judge import Row, judge_on, wait_done
 from benchmarks.chaos.load import Load
 from benchmarks.chaos.stack import Stack
 
@@ -68,7 +68,7 @@ def _run(stack: Stack, load: Load) -> tuple[Row, dict[str, list[Sample]]]:
     wait_done(stack.ledger_url, ids, 60.0)
     row = Row("soak", "ours")
     with stack.client() as client:
-        judge(row, load.posted, client, stack.ledger_url, stack.data / "artifacts")
+        judge_on(row, load.posted, client, stack.ledger_url, stack.data / "artifacts")
     return row, samples
 
 
