@@ -88,7 +88,7 @@ class _Project:
     def _wait_done(self, wanted: set[str]) -> None:
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
-            listed = [self.client.get(f"/jobs?status={status}&limit=1000").json()["jobs"] for status in OPEN]
+            listed = [self.client.get(f"/jobs?status={status}&limit=100").json()["jobs"] for status in OPEN]
             if not wanted & {job["id"] for jobs in listed for job in jobs}:
                 return
             time.sleep(0.5)
