@@ -1,4 +1,4 @@
-"""`python -m benchmarks.chaos`: the fault suite. One row of a Markdown table a trial, then one a fault; exit 1 if a promise was broken."""
+"""`python -m benchmarks.chaos`: the fault suite. A row a trial, then one a fault; exit 1 if a promise was broken."""
 
 from __future__ import annotations
 
