@@ -24,7 +24,7 @@ from storage import datasets, models
 from storage.jobs import Job
 from storage.models import Model
 from storage.versions import Version
-from workers import history, outcome, serving
+from workers import history, outcome, preload, serving
 from workers.history import History
 from workers.lease import Claim
 from workers.outcome import Attempt
@@ -57,6 +57,7 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
     if made.model is None:
         return Done(_result(made, None), settle=lambda tx, now: outcome.reject(attempt, tx, now))
     version = _keep(attempt, made.model, past)
+    preload.everywhere(room, version.artifact, version.sha256)
     return Done(_result(made, version.name), settle=lambda tx, now: outcome.promote(attempt, version, tx, now))
 
 

@@ -114,7 +114,7 @@ def _scene(fault: Fault, trial: int, asked: argparse.Namespace, folder: Path) ->
         if fault.needs == "tmpfs":
             after.enter_context(tmpfs(folder / "stack", DISK_MB))
         stack = Stack(folder / "stack", **settings)
-        after.callback(stack.stop)
+        after.callback(stack.kill_all)
         stack.start()
         yield Scene(stack, asked.lease, random.Random(trial), postgres, mlflow)
 
