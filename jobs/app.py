@@ -18,17 +18,10 @@ WORKER_TRANSPORT: dict[str, Any] = {
     "socket_keepalive": True,
     "health_check_interval": 10,
 }
-# Who only rings must never hang on a stopped broker: the sweeper rings again.
-RINGER_TRANSPORT: dict[str, Any] = {
-    "socket_timeout": 2,
-    "socket_connect_timeout": 2,
-    "socket_keepalive": True,
-    "max_retries": 0,
-}
 
 
-def make_app(redis_url: str, transport: dict[str, Any] | None = None, **more: Any) -> Celery:
-    """A Celery app on the broker at `redis_url`, with `transport` options (default: a worker's) and further settings."""
+def make_app(redis_url: str, **more: Any) -> Celery:
+    """A worker's Celery app on the broker at `redis_url`, with further settings. Who only rings does without (`jobs.bell`)."""
     app = Celery("continual", broker=redis_url, set_as_current=False)
     app.conf.update(
         task_ignore_result=True,  # the ledger keeps results
@@ -42,7 +35,7 @@ def make_app(redis_url: str, transport: dict[str, Any] | None = None, **more: An
         task_create_missing_queues=False,
         task_acks_late=False,  # the ledger owns retries: a visibility timeout ran a long job three times
         worker_prefetch_multiplier=1,
-        broker_transport_options=dict(transport or WORKER_TRANSPORT),
+        broker_transport_options=dict(WORKER_TRANSPORT),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,

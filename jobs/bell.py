@@ -9,16 +9,16 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
 import redis
-from celery import Celery
-from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from jobs.app import RINGER_TRANSPORT, make_app
 from jobs.kinds import GROUP, QUARANTINE, Kind
-from jobs.messages import Ring
+from jobs.messages import Heard, Ring, celery_message
 
 DONE = "continual.done"  # the channel on which workers say which jobs have ended
-BROKER_FAULTS = (OperationalError, redis.RedisError, OSError)
+BROKER_FAULTS = (redis.RedisError, OSError)
 
 
 def grouped(jobs: Iterable[tuple[str, Kind, str]]) -> list[Ring]:
@@ -37,22 +37,20 @@ def grouped(jobs: Iterable[tuple[str, Kind, str]]) -> list[Ring]:
     ]
 
 
-def publish(app: Celery, ring: Ring, request_id: str | None = None) -> None:
+def publish(broker: redis.Redis, ring: Ring, request_id: str | None = None) -> None:
     """Put one message on its queue, now.
 
     Raises:
         any of BROKER_FAULTS: the broker did not take it.
     """
-    headers = {"request_id": request_id} if request_id else None
-    app.send_task(
-        ring.kind,
-        args=[list(ring.job_ids)],
-        task_id=ring.task_id,
-        queue=ring.queue,
-        headers=headers,
-        retry=False,
-        ignore_result=True,
-    )
+    said = Heard(ring.kind, ring.task_id, ring.job_ids, request_id)
+    broker.lpush(ring.queue, msgspec.json.encode(celery_message(said, ring.queue)))
+
+
+def ringer(redis_url: str) -> redis.Redis:
+    """A connection for those who only ring: they must never hang on a stopped broker, since the sweeper rings again."""
+    once_more = Retry(NoBackoff(), 1)  # the broker may have been started afresh since the last ring
+    return redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2, socket_keepalive=True, retry=once_more)
 
 
 class Bell:
@@ -64,8 +62,7 @@ class Bell:
     """
 
     def __init__(self, redis_url: str, on_fault: Callable[[str], None]) -> None:
-        self.app = make_app(redis_url, RINGER_TRANSPORT)
-        self._redis = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
+        self._redis = ringer(redis_url)
         self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._on_fault = on_fault
         self._down = False
@@ -75,7 +72,7 @@ class Bell:
     def ring(self, jobs: Iterable[tuple[str, Kind, str]], request_id: str | None = None) -> None:
         """Ring for committed jobs, given as (queue, kind, id); returns at once."""
         for ring in grouped(jobs):
-            self._waiting.put(lambda ring=ring: publish(self.app, ring, request_id))  # type: ignore[misc]
+            self._waiting.put(lambda ring=ring: publish(self._redis, ring, request_id))  # type: ignore[misc]
 
     def announce(self, job_ids: Sequence[str]) -> None:
         """Tell whoever waits for these jobs that they have ended; returns at once."""

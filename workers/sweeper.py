@@ -8,13 +8,11 @@ import time
 from collections.abc import Callable, Iterable
 
 import msgspec
-import redis
 from loguru import logger
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from jobs.app import RINGER_TRANSPORT, make_app
-from jobs.bell import BROKER_FAULTS, DONE, grouped, publish
+from jobs.bell import BROKER_FAULTS, DONE, grouped, publish, ringer
 from jobs.kinds import QUEUES
 from jobs.messages import heard
 from storage import heartbeats, idempotency, jobs, ledger, retention
@@ -47,8 +45,7 @@ class Sweeper:
         self.room = room
         self.vigil = Vigil(room.settings.job_lease_s, steady)
         self.wall = WallClock(room.clock, steady)
-        self.app = make_app(room.settings.redis_url, RINGER_TRANSPORT)
-        self.redis = redis.Redis.from_url(room.settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+        self.redis = ringer(room.settings.redis_url)
 
     def sweep(self) -> None:
         """Do all of it once.
@@ -113,7 +110,7 @@ class Sweeper:
             return 0
         missing = _missing(due, self._in_queue(queue)) if self.redis.llen(queue) <= LONG else []
         for ring in grouped((bell.queue, bell.kind, bell.job_id) for bell in missing):  # type: ignore[misc]
-            publish(self.app, ring)
+            publish(self.redis, ring)
         self.room.db.run(lambda tx: ledger.rung(tx, [bell.job_id for bell in due], self.room.clock()), patience_s=2)
         return len(missing)
 
