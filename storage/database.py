@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +25,7 @@ PATIENCE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
+LAX_POOL = 1  # lax transactions have one user in a process: the front, or the predict worker
 BUSY_MS = 20_000  # one writer at a time in SQLite: how long the others queue up before they give up
 
 
@@ -49,6 +52,8 @@ class Database:
     def __init__(self, url: str, pool_size: int = 8) -> None:
         self.engine = _engine(url, pool_size)
         self.sqlite = self.engine.dialect.name == "sqlite"
+        self._lax = _engine(url, LAX_POOL, lax=True)
+        self._wal = 0  # the write-ahead log whose name is known to be durable
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -57,13 +62,38 @@ class Database:
             yield tx
 
     @contextmanager
+    def begin_lax(self) -> Iterator[Connection]:
+        """As `begin`, but its commit waits for no disk: others see it at once, a power cut may take it back.
+
+        Both engines write one log in the order of the commits. So the next commit of `begin`, by whomever, makes durable
+        whatever was committed before it, and so does `harden`. A crash of processes takes nothing back.
+        """
+        with self._lax.begin() as tx:
+            yield tx
+
+    def harden(self) -> None:
+        """Make durable whatever has been committed so far, without holding the ledger's one writer's lock meanwhile.
+
+        Raises:
+            OSError: the disk did not take it (SQLite).
+        """
+        if self.sqlite:
+            self._wal = _sync_wal(Path(str(self.engine.url.database)), self._wal)
+            return
+        with self.begin() as tx:  # a commit that flushes its own record has flushed all before it
+            tx.exec_driver_sql("SELECT pg_logical_emit_message(true, 'harden', '')")
+
+    @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads: it never waits for a writer in SQLite."""
         with self.engine.connect().execution_options(read_only=True) as tx:
             yield tx
 
-    def run(self, work: Callable[[Connection], T], patience_s: float = 20.0) -> T:
+    def run(self, work: Callable[[Connection], T], patience_s: float = 20.0, lax: bool = False) -> T:
         """The result of `work` in a transaction that writes, tried again while the database is away or too busy.
+
+        Args:
+            lax: the commit need not survive a power cut by itself (see `begin_lax`).
 
         Raises:
             OperationalError, InterfaceError: it was away for longer than `patience_s` seconds.
@@ -71,7 +101,7 @@ class Database:
         end = time.monotonic() + patience_s
         while True:
             try:
-                with self.begin() as tx:
+                with self.begin_lax() if lax else self.begin() as tx:
                     return work(tx)
             except (OperationalError, InterfaceError):
                 if time.monotonic() > end:
@@ -81,28 +111,52 @@ class Database:
     def close(self) -> None:
         """Give every connection back."""
         self.engine.dispose()
+        self._lax.dispose()
 
 
-def _engine(url: str, pool_size: int) -> Engine:
+def _engine(url: str, pool_size: int, lax: bool = False) -> Engine:
     parsed = make_url(url)
     options: dict[str, Any] = {"json_serializer": to_json, "json_deserializer": msgspec.json.decode}
     options |= {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": 10}
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, connect_args=PATIENCE, **options)
+        wait = {"options": "-c synchronous_commit=off"} if lax else {}
+        return create_engine(url, pool_pre_ping=True, connect_args=PATIENCE | wait, **options)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = create_engine(url, connect_args={"check_same_thread": False}, **options)
-    event.listen(engine, "connect", _open_sqlite)
+    event.listen(engine, "connect", partial(_open_sqlite, "NORMAL" if lax else "FULL"))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _open_sqlite(connection: Any, _record: Any) -> None:
+def _open_sqlite(synchronous: str, connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
-    for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "temp_store=MEMORY"):
+    for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", f"synchronous={synchronous}", "temp_store=MEMORY"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
     # A writer takes its place in the queue at once: upgrading from a read later would fail with SQLITE_BUSY.
     connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get("read_only") else "BEGIN IMMEDIATE")
+
+
+def _sync_wal(database: Path, known: int) -> int:
+    """What SQLite itself does at the end of a commit with synchronous=FULL: sync the write-ahead log. Returns its inode.
+
+    Commits that a checkpoint has moved out of the log are durable already: a checkpoint syncs both files. The log is opened
+    afresh each time, for it may have been made anew; then its name in the folder is to be made durable as well. SQLite
+    holds its locks on other files, so that closing this one releases none.
+    """
+    log = os.open(f"{database}-wal", os.O_RDONLY)
+    try:
+        os.fsync(log)
+        inode = os.fstat(log).st_ino
+    finally:
+        os.close(log)
+    if inode != known:
+        folder = os.open(database.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    return inode

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
-from storage.dialects import among, upsert
+from storage.dialects import execute_many, fetch, upsert
 from storage.ids import new_id, time_of
 from storage.pages import Page, page
 from storage.schema import jobs
@@ -77,6 +77,7 @@ class Job:
 
 
 SEEN = [jobs.c[name] for name in Job.__slots__]
+SEEN_SQL = ", ".join(Job.__slots__)
 
 
 def job_of(row: Row[Any]) -> Job:
@@ -86,40 +87,34 @@ def job_of(row: Row[Any]) -> Job:
 def add(tx: Connection, new: Sequence[NewJob]) -> list[NewJob]:
     """Insert jobs as queued; those whose dedupe key is taken are left out. Returns the ones inserted, to be rung after commit."""
     plain = [job for job in new if job.dedupe_key is None]
-    if plain:
-        tx.execute(insert(jobs), [_values(job) for job in plain])
+    execute_many(tx, _ADD, [_values(job) for job in plain])
     return plain + [job for job in new if job.dedupe_key is not None and _add_once(tx, job)]
 
 
 def _add_once(tx: Connection, job: NewJob) -> bool:
-    statement = upsert(tx, jobs).values(_values(job)).on_conflict_do_nothing(index_elements=["dedupe_key"])
+    values = dict(zip(_COLUMNS, _values(job), strict=True))
+    statement = upsert(tx, jobs).values(values).on_conflict_do_nothing(index_elements=["dedupe_key"])
     return bool(tx.execute(statement.returning(jobs.c.id)).first())
 
 
-def _values(job: NewJob) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "kind": job.kind,
-        "model": job.model,
-        "queue": job.queue,
-        "status": "queued",
-        "attempt": 0,
-        "failures": 0,
-        "max_attempts": job.max_attempts,
-        "payload": job.payload,
-        "artifact": job.artifact,
-        "created_at": job.created_at,
-        "next_publish_at": job.created_at + (job.delay or RING_GRACE_S),
-        "dedupe_key": job.dedupe_key,
-        "lane": job.lane,
-        "request_id": job.request_id,
-    }
+_COLUMNS = (
+    *("id", "kind", "model", "queue", "status", "attempt", "failures", "max_attempts", "payload", "artifact"),
+    *("created_at", "next_publish_at", "dedupe_key", "lane", "request_id"),
+)
+_ADD = f"INSERT INTO jobs ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)})"  # noqa: S608 - names of our own
+
+
+def _values(job: NewJob) -> tuple[object, ...]:
+    at = job.created_at
+    return (
+        *(job.id, job.kind, job.model, job.queue, "queued", 0, 0, job.max_attempts, job.payload, job.artifact),
+        *(at, at + (job.delay or RING_GRACE_S), job.dedupe_key, job.lane, job.request_id),
+    )
 
 
 def get(tx: Connection, job_id: str) -> Job | None:
     """The job, or None if it was never accepted."""
-    row = tx.execute(select(*SEEN).where(jobs.c.id == job_id)).first()
-    return job_of(row) if row else None
+    return get_many(tx, [job_id]).get(job_id)
 
 
 def of_key(tx: Connection, dedupe_key: str) -> Job | None:
@@ -128,9 +123,12 @@ def of_key(tx: Connection, dedupe_key: str) -> Job | None:
     return job_of(row) if row else None
 
 
+_GET_MANY = f"SELECT {SEEN_SQL} FROM jobs WHERE id {{among}}"  # noqa: S608 - names of our own
+
+
 def get_many(tx: Connection, job_ids: Sequence[str]) -> dict[str, Job]:
     """Those of the jobs that exist, by id."""
-    return {row.id: job_of(row) for row in tx.execute(select(*SEEN).where(among(tx, jobs.c.id, job_ids)))}
+    return {row[0]: Job(*row) for row in fetch(tx, _GET_MANY, list(job_ids))}
 
 
 def listed(tx: Connection, kind: str | None, status: str | None, model: str | None, limit: int, cursor: str | None) -> Page[Job]:

@@ -18,12 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from storage import decisions
-from storage.dialects import among, execute_many
-from storage.jobs import SEEN, Job, Status, job_of
+from storage.dialects import among, execute_many, fetch
+from storage.jobs import SEEN, SEEN_SQL, Job, Status, job_of
 from storage.schema import jobs, pruned
 
 RUNNING = jobs.c.status == "running"
@@ -65,16 +65,57 @@ def error_json(kind: str, message: str, attempts: int, errors: Sequence[object] 
     return msgspec.json.encode(error | ({"errors": list(errors)} if errors else {})).decode()
 
 
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A job that waits, as far as whoever may claim it has to know; `small` if its rows are in the ledger, not in a file."""
+
+    id: str
+    model: str
+    queue: str
+    small: bool
+
+
+_WAITING = "SELECT id, model, queue, artifact IS NULL FROM jobs WHERE status = 'queued' AND "
+_NAMED = f"{_WAITING}id {{among}} ORDER BY id"
+_COMPANIONS = f"{_WAITING}queue = ? AND deadline_at IS NULL ORDER BY id LIMIT ?"
+
+
+def queued(tx: Connection, job_ids: Sequence[str]) -> list[Queued]:
+    """Those of the jobs that wait, oldest first."""
+    return [Queued(*row) for row in fetch(tx, _NAMED, list(job_ids))]
+
+
+def companions(tx: Connection, queue: str, most: int) -> list[Queued]:
+    """The oldest jobs of a queue that could be claimed now: whoever works anyway may take them along."""
+    return [Queued(*row) for row in fetch(tx, _COMPANIONS, queue, most)]
+
+
+_CLAIM = (
+    "UPDATE jobs SET status = 'running', attempt = attempt + 1, owner = ?, task_id = ?, lease_until = ?, started_at = ?,"
+    " next_publish_at = NULL, deadline_at = NULL WHERE id IN (SELECT id FROM jobs WHERE id {among} AND status = 'queued'"
+    " AND lane IS NULL ORDER BY id {lock_free}) RETURNING <job>"
+).replace("<job>", SEEN_SQL)
+
+
 def claim(tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, now: float, lease_s: float) -> list[Job]:
     """Take those of the jobs that are queued, and whose lane is free, for `lease_s` seconds.
 
     What is missing in the answer was claimed by another, ended, or waits for its lane: leave it alone.
     """
+    rows = fetch(tx, _CLAIM, owner, task_id, now + lease_s, now, list(job_ids))
+    taken = [Job(*row) for row in rows]
+    if len(taken) < len(job_ids):
+        rest = sorted(set(job_ids) - {job.id for job in taken})
+        taken += _claim_in_lanes(tx, rest, owner, task_id, now, lease_s)
+    return sorted(taken, key=lambda job: job.id)
+
+
+def _claim_in_lanes(tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, now: float, lease_s: float) -> list[Job]:
     other = jobs.alias()
     lane_taken = exists().where(other.c.lane == jobs.c.lane, other.c.status == "running")
     free = (
         select(jobs.c.id)
-        .where(among(tx, jobs.c.id, job_ids), jobs.c.status == "queued", or_(jobs.c.lane.is_(None), ~lane_taken))
+        .where(among(tx, jobs.c.id, job_ids), jobs.c.status == "queued", jobs.c.lane.is_not(None), ~lane_taken)
         .order_by(jobs.c.id)
         .with_for_update(skip_locked=True)
     )
@@ -91,16 +132,9 @@ def claim(tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, now:
     statement = update(jobs).where(jobs.c.id.in_(free.scalar_subquery())).values(values).returning(*SEEN)
     try:
         with tx.begin_nested():
-            rows = tx.execute(statement).all()
+            return [job_of(row) for row in tx.execute(statement)]
     except IntegrityError:  # two workers took jobs of one lane at once: the unique index let one of them through
         return []
-    return sorted((job_of(row) for row in rows), key=lambda job: job.id)
-
-
-def companions(tx: Connection, queue: str, most: int) -> list[str]:
-    """The oldest jobs of a queue that could be claimed now: whoever works anyway may take them along."""
-    query = select(jobs.c.id).where(jobs.c.queue == queue, jobs.c.status == "queued", jobs.c.deadline_at.is_(None))
-    return list(tx.execute(query.order_by(jobs.c.id).limit(most)).scalars())
 
 
 def heartbeat(tx: Connection, owners: Sequence[str], now: float, lease_s: float) -> set[str]:
@@ -109,9 +143,12 @@ def heartbeat(tx: Connection, owners: Sequence[str], now: float, lease_s: float)
     return set(tx.execute(statement.returning(jobs.c.owner)).scalars())
 
 
+_HELD = "SELECT id FROM jobs WHERE owner = ? AND status = 'running' {lock}"
+
+
 def held(tx: Connection, owner: str) -> set[str]:
     """The ids that this claim still owns, locked until the transaction ends."""
-    return set(tx.execute(select(jobs.c.id).where(jobs.c.owner == owner, RUNNING).with_for_update()).scalars())
+    return {row[0] for row in fetch(tx, _HELD, owner)}
 
 
 _FINISH = (

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from problems.declaration import Problem, parse_problem
+from storage.dialects import fetch
 from storage.pages import Page, page
 from storage.schema import models
 
@@ -58,8 +59,8 @@ def get(tx: Connection, name: str) -> Model | None:
 
 def serving(tx: Connection, name: str) -> tuple[str | None, float] | None:
     """The model's champion and when its declaration last changed: the quick look of each prediction."""
-    row = tx.execute(select(models.c.champion, models.c.updated_at).where(models.c.name == name)).first()
-    return (row.champion, row.updated_at) if row else None
+    rows = fetch(tx, "SELECT champion, updated_at FROM models WHERE name = ?", name)
+    return (rows[0][0], rows[0][1]) if rows else None
 
 
 def lock(tx: Connection, name: str) -> Model:
