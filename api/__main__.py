@@ -8,76 +8,18 @@ import socket
 import struct
 import sys
 from pathlib import Path
-from typing import Any
 
-from flask import Flask
-from gunicorn.app.base import BaseApplication
-from gunicorn.workers.gthread import ThreadWorker
 from pydantic import SecretStr
 
 from api import errors
-from api.app import create_app
+from api.server import Server
 from settings import Settings, load
 from storage.database import Database
 from storage.migrate import migrate
 from telemetry import logs
 
 KEY_FILE = "api_key"
-LOCAL_REDIS = "redis://127.0.0.1:6379/0"  # started on its own, without the embedded broker's address
-GRACE_S = 3
-KEEPALIVE_S = 75
 SLOW_S = 20  # a peer that neither sends nor takes a byte for so long gives its thread back
-
-
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's thread worker; on SIGTERM long polls and event streams end at once instead of holding the stop up."""
-
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        """Begin the graceful stop."""
-        self.app.end_waits()
-        super().handle_exit(sig, frame)
-
-
-class Server(BaseApplication):  # type: ignore[misc]
-    """One gunicorn process of many threads; the app is made in it, after the fork, because it starts threads."""
-
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
-        self._settings, self._listener = settings, listener
-        self._app: Flask | None = None
-        super().__init__()
-
-    def load_config(self) -> None:
-        """gunicorn's settings; none come from files or the command line."""
-        scratch = self._settings.data_dir / "tmp"
-        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-        chosen = {
-            "bind": f"fd://{self._listener.fileno()}",
-            "workers": 1,
-            "worker_class": Worker,
-            "threads": self._settings.api_threads,
-            "worker_connections": 1_000 + self._settings.api_threads,
-            "timeout": 60,
-            "graceful_timeout": GRACE_S,
-            "keepalive": KEEPALIVE_S,
-            "worker_tmp_dir": str(scratch),
-            "control_socket_disable": True,
-            "accesslog": None,
-            "loglevel": "warning",
-            "proc_name": "continual-api",
-        }
-        for name, value in chosen.items():
-            self.cfg.set(name, value)
-
-    def load(self) -> Flask:
-        """The WSGI app, in the process that serves."""
-        database = Database(self._settings.ledger_url, pool_size=16)
-        self._app = create_app(self._settings, database, self._settings.redis_url or LOCAL_REDIS)
-        return self._app
-
-    def end_waits(self) -> None:
-        """Let nobody wait any longer."""
-        if self._app is not None:
-            self._app.extensions["house"].waiting.close()
 
 
 def main() -> int:

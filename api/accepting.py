@@ -12,7 +12,7 @@ from api.auth import caller
 from api.envelope import current_request_id
 from api.front import Accepted
 from api.house import house
-from api.views import NULL, JobView, answer, job_view, links, moment
+from api.views import JobView, answer, job_view, queued_view
 from jobs.kinds import POLICIES, Kind, lane
 from storage import jobs
 from storage.idempotency import Key
@@ -84,16 +84,9 @@ def _answer(new: NewJob, accepted: Accepted, job: Job | None) -> Response:
             job = jobs.get(tx, accepted.job_id)
     if job is not None and job.status in TERMINAL:
         return answer(job_view(job), 200, headers)
-    return answer_accepted(job_view(job) if job is not None else _queued(new), headers)
+    return answer_accepted(job_view(job) if job is not None else queued_view(new), headers)
 
 
 def answer_accepted(view: JobView, headers: Mapping[str, str]) -> Response:
     """202: where to look, and when."""
     return answer(view, 202, {"Location": view.links.self, "Retry-After": "1", **headers})
-
-
-def _queued(new: NewJob) -> JobView:
-    """The job as it was committed, without asking for it."""
-    return JobView(
-        new.id, None, new.kind, new.model, "queued", 0, str(moment(new.created_at)), None, None, None, NULL, NULL, links(new.id)
-    )

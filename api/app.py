@@ -16,7 +16,9 @@ from api.house import House, house
 from api.inspecting import Inspector
 from api.known import KnownModels
 from api.limits import Buckets
+from api.pace import Pace
 from api.snapshot import snapshot
+from api.verified import Verified
 from api.waiting import Waiting
 from jobs.bell import Bell
 from settings import Settings, parse_rate
@@ -29,7 +31,7 @@ THREADS_FOR_OTHERS = 16  # never taken by requests that wait
 
 
 def create_app(settings: Settings, database: Database, redis_url: str, clock: Callable[[], float] = time.time) -> Flask:
-    """The app on a migrated ledger. It starts two threads: one rings, one listens for ends; `close` ends them."""
+    """The app on a migrated ledger. It starts three threads, that record, ring and listen for ends; `close` ends them."""
     app = Flask("api", static_folder=None)
     app.url_map.merge_slashes = False  # a redirect would be built from the Host header
     app.extensions["house"] = build(settings, database, redis_url, clock)
@@ -45,17 +47,19 @@ def create_app(settings: Settings, database: Database, redis_url: str, clock: Ca
 def build(settings: Settings, database: Database, redis_url: str, clock: Callable[[], float]) -> House:
     """The parts of the house."""
     artifacts = Artifacts(settings.data_dir / "artifacts")
-    bell = Bell(redis_url, on_fault=errors.log.warning)
+    bell, pace = Bell(redis_url, on_fault=errors.log.warning), Pace()
+    key = settings.api_key
     metrics = HttpMetrics()
     metrics.registry.register(LedgerCollector(lambda: snapshot(database, clock())))
     return House(
         settings=settings,
         database=database,
         artifacts=artifacts,
-        front=Front(database, bell, artifacts, settings.max_queued),
+        front=Front(database, bell, pace, artifacts, settings.max_queued),
         bell=bell,
-        waiting=Waiting(database, redis_url, max(2, settings.api_threads - THREADS_FOR_OTHERS)),
+        waiting=Waiting(database, redis_url, max(2, settings.api_threads - THREADS_FOR_OTHERS), pace),
         models=KnownModels(database),
+        verified=Verified(database, key.get_secret_value() if key else None, clock),
         inspector=Inspector(),
         pulse=Pulse(redis_url),
         failures=Buckets(FAILURES_A_MINUTE, 60.0),
@@ -69,6 +73,7 @@ def close(app: Flask) -> None:
     """End every wait, deliver what is to be rung, let the database go."""
     parts: House = app.extensions["house"]
     parts.waiting.close()
+    parts.front.close()
     parts.bell.close()
     parts.database.close()
 

@@ -30,11 +30,16 @@ def asked() -> Asked:
     Raises:
         Refused: 422, the key is not 1 to 256 printable ASCII characters.
     """
-    wait = _WAIT.search(request.headers.get("Prefer", ""))
     key = request.headers.get("Idempotency-Key")
     if key is not None and not _KEY.fullmatch(key):
         raise unprocessable((("Idempotency-Key",), "expected 1 to 256 printable ASCII characters"))
-    return Asked(min(MOST_WAIT_S, float(wait[1])) if wait else 0.0, key)
+    return Asked(preferred_wait_s(request.headers.get("Prefer", "")), key)
+
+
+def preferred_wait_s(prefer: str) -> float:
+    """Seconds that a `Prefer` header asks to wait; 0 where it says nothing of that."""
+    wait = _WAIT.search(prefer)
+    return min(MOST_WAIT_S, float(wait[1])) if wait else 0.0
 
 
 def wait_of_query() -> float:

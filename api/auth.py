@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, cast, get_args
+from typing import Any, NoReturn, cast
 
 from flask import request
 from flask_httpauth import HTTPTokenAuth
@@ -15,10 +12,8 @@ from werkzeug.datastructures import Authorization
 
 from api.errors import Refused, busy
 from api.house import house
-from storage import tokens
+from api.verified import ROLES, Caller, Role, hash_of, includes
 
-Role = Literal["viewer", "client", "operator", "admin"]
-ROLES: tuple[Role, ...] = get_args(Role)
 FAILURES_A_MINUTE = 300  # wrong tokens from one address, before they are answered by 429
 audit_log = logging.getLogger("api.audit")
 
@@ -35,15 +30,6 @@ class BearerAuth(HTTPTokenAuth):  # type: ignore[misc]
 auth = BearerAuth(scheme="Bearer")
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Whose token it is; `token_id` is the row's, or `api_key`."""
-
-    token_id: str
-    name: str
-    role: str
-
-
 def caller() -> Caller:
     """Who makes the request that is being answered."""
     return cast(Caller, auth.current_user())
@@ -51,30 +37,14 @@ def caller() -> Caller:
 
 def needs(role: Role) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A decorator that lets a view run for this role and those above it."""
-    return cast(Callable[..., Any], auth.login_required(role=list(ROLES[ROLES.index(role) :])))
-
-
-def hash_of(secret: str) -> str:
-    """The hex SHA-256 under which a token is stored. A header may hold any bytes; WSGI gives them as latin-1."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+    return cast(Callable[..., Any], auth.login_required(role=[each for each in ROLES if includes(each, role)]))
 
 
 @auth.verify_token  # type: ignore[untyped-decorator]
 def _caller_of(secret: str) -> Caller | None:
-    parts = house()
-    key = parts.settings.api_key
-    if not secret:
-        return None
-    digest = hash_of(secret)
-    if key is not None and hmac.compare_digest(digest, hash_of(key.get_secret_value())):
-        found = Caller("api_key", "API_KEY", "admin")
-    else:
-        with parts.database.read() as tx:
-            token = tokens.find(tx, digest)
-        if token is None or (token.expires_at is not None and token.expires_at <= parts.clock()):
-            return None
-        found = Caller(token.id, token.name, token.role)
-    _keep_to_rate(found)
+    found = house().verified.caller(hash_of(secret)) if secret else None
+    if found is not None:
+        _keep_to_rate(found)
     return found
 
 

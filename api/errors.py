@@ -84,30 +84,25 @@ def busy(status: int, detail: str, retry_after_s: float) -> Refused:
     return Refused(status, detail, headers={"Retry-After": str(max(1, round(retry_after_s)))})
 
 
+def problem_json(refusal: Refused, request_id: str) -> bytes:
+    """The refusal as the body of its answer."""
+    title = HTTPStatus(refusal.status).phrase
+    return msgspec.json.encode(Problem("about:blank", title, refusal.status, refusal.detail, request_id, tuple(refusal.errors)))
+
+
 def answer(refusal: Refused) -> Response:
     """The refusal as a response."""
-    body = Problem(
-        "about:blank",
-        HTTPStatus(refusal.status).phrase,
-        refusal.status,
-        refusal.detail,
-        current_request_id(),
-        tuple(refusal.errors),
-    )
-    return Response(msgspec.json.encode(body), refusal.status, refusal.headers, content_type=PROBLEM)
+    body = problem_json(refusal, current_request_id())
+    return Response(body, refusal.status, refusal.headers, content_type=PROBLEM)
 
 
 def install(app: Flask) -> None:
     """Make every exception of a request end as a problem."""
-    app.register_error_handler(Refused, answer)
     app.register_error_handler(ValidationError, _invalid)
     app.register_error_handler(BrokenCursor, _broken_cursor)
     app.register_error_handler(HTTPException, _of_flask)
     app.register_error_handler(BlockingIOError, _too_slow)
-    app.register_error_handler(OSError, _no_disk)
-    app.register_error_handler(Exception, _unforeseen)
-    for fault in FAULTS:
-        app.register_error_handler(fault, _no_database)
+    app.register_error_handler(Exception, _of_fault)
 
 
 def _broken_cursor(wrong: BrokenCursor) -> Response:
@@ -135,18 +130,20 @@ def _too_slow(_: BlockingIOError) -> Response:
     return answer(Refused(408, "The body came too slowly."))
 
 
-def _no_disk(wrong: OSError) -> Response:
-    if wrong.errno not in {errno.ENOSPC, errno.EDQUOT}:
-        return _unforeseen(wrong)
-    log.error("the disk is full: %s", wrong.strerror)
-    return answer(busy(503, "The disk is full; nothing was accepted.", DISK_RETRY_S))
+def refusal_of(fault: Exception) -> Refused:
+    """How a request is refused that met this; what is nobody's intent goes into the log."""
+    if isinstance(fault, Refused):
+        return fault
+    name = type(fault).__name__
+    if isinstance(fault, FAULTS):
+        log.error("the database does not answer: %s", name)
+        return busy(503, "The database does not answer; nothing was accepted. Try again.", DATABASE_RETRY_S)
+    if isinstance(fault, OSError) and fault.errno in {errno.ENOSPC, errno.EDQUOT}:
+        log.error("the disk is full: %s", fault.strerror)
+        return busy(503, "The disk is full; nothing was accepted.", DISK_RETRY_S)
+    log.error("unforeseen: %s", name, exc_info=fault)
+    return Refused(500, "Something went wrong here, not in the request. The log has it under this request_id.")
 
 
-def _no_database(wrong: Exception) -> Response:
-    log.error("the database does not answer: %s", type(wrong).__name__)
-    return answer(busy(503, "The database does not answer; nothing was accepted. Try again.", DATABASE_RETRY_S))
-
-
-def _unforeseen(wrong: Exception) -> Response:
-    log.error("unforeseen: %s", type(wrong).__name__, exc_info=wrong)
-    return answer(Refused(500, "Something went wrong here, not in the request. The log has it under this request_id."))
+def _of_fault(fault: Exception) -> Response:
+    return answer(refusal_of(fault))

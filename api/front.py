@@ -1,21 +1,26 @@
 """The accept path: group commit.
 
-The request that finds nobody flushing takes all jobs handed in so far, records them in one transaction, rings for
-them and wakes their requests; then it hands the lead to whoever came meanwhile. A lone request waits for nobody,
-a crowd shares one commit.
+One thread takes all jobs handed in so far, records them in one transaction, rings for them and tells whoever handed them
+in; what comes meanwhile is the next group. A lone request waits for nobody, a crowd shares one commit (see `pace`).
+
+The commit is lax, and the bell rings before the disk has it: a worker may begin at once. Nobody is told "accepted" before
+`harden` has made it durable. A client that waits for the job's end is told nothing until then, and the finish is a full
+commit later in the same log, so that what it is told of is durable with it; only if its wait runs out is a 202 owed, and
+hardened first.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from api.errors import busy, unprocessable
+from api.pace import Pace
 from jobs.bell import Bell
-from jobs.kinds import GROUP, Kind
+from jobs.kinds import GROUP, PREDICT, Kind
 from storage import idempotency, jobs
 from storage.artifacts import Artifacts
 from storage.database import Database
@@ -35,10 +40,19 @@ class Accepted:
 
 
 @dataclass(slots=True)
-class _Ticket:
+class Ticket:
+    """A job that is handed in.
+
+    Attributes:
+        told: called from the front's thread with this ticket once its outcome is known.
+        waits: its client is told nothing before the job has ended, so that its acceptance need not be durable by itself.
+        outcome: the acceptance, or why there is none.
+    """
+
     new: NewJob
     key: Key | None
-    ready: threading.Event = field(default_factory=threading.Event)
+    told: Callable[[Ticket], None]
+    waits: bool = False
     outcome: Accepted | Exception | None = None
 
 
@@ -49,16 +63,31 @@ class Front:
         self,
         database: Database,
         bell: Bell,
+        pace: Pace,
         artifacts: Artifacts,
         max_queued: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._database, self._bell, self._artifacts = database, bell, artifacts
+        self._database, self._bell, self._pace, self._artifacts = database, bell, pace, artifacts
         self._max_queued, self._clock = max_queued, clock
-        self._lock = threading.Lock()
-        self._handed_in: deque[_Ticket] = deque()
-        self._flushing = False
+        self._handed_in: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._queued, self._free, self._looked_at = 0, 0, float("-inf")
+        self._committed, self._durable = 0, 0  # groups
+        self._hardening = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="front", daemon=True)
+        self._thread.start()
+
+    def has_room(self) -> bool:
+        """Whether there was room for another job when that was last looked at, a second ago at most."""
+        fresh = self._clock() - self._looked_at < FRESH_S
+        return fresh and self._free >= FLOOR_BYTES and self._queued < self._max_queued
+
+    def look(self) -> None:
+        """See how many jobs wait and how much of the disk is free."""
+        now = self._clock()
+        with self._database.read() as tx:
+            self._queued = jobs.count_queued(tx)
+        self._free, self._looked_at = self._artifacts.free_bytes(), now
 
     def room(self) -> None:
         """Look whether there is room for another job.
@@ -66,11 +95,8 @@ class Front:
         Raises:
             Refused: 429 when too many wait, 503 when the disk is nearly full.
         """
-        now = self._clock()
-        if now - self._looked_at >= FRESH_S:
-            with self._database.read() as tx:
-                self._queued = jobs.count_queued(tx)
-            self._free, self._looked_at = self._artifacts.free_bytes(), now
+        if self._clock() - self._looked_at >= FRESH_S:
+            self.look()
         if self._free < FLOOR_BYTES:
             raise busy(503, f"The disk is nearly full: {self._free >> 20} MiB free, {FLOOR_BYTES >> 20} MiB needed.", 30)
         if self._queued >= self._max_queued:
@@ -83,43 +109,76 @@ class Front:
             Refused: 422, the key was used with another body.
             storage.database.FAULTS: the database did not take it.
         """
-        ticket = _Ticket(new, key)
-        with self._lock:
-            self._handed_in.append(ticket)
-            leads, self._flushing = not self._flushing, True
-        if not leads:
-            ticket.ready.wait()
-        if ticket.outcome is None:  # nobody flushed it: this request leads now, and its ticket is the oldest
-            self._flush()
+        done = threading.Event()
+        ticket = Ticket(new, key, lambda _: done.set())
+        self.hand_in(ticket)
+        done.wait()
         if isinstance(ticket.outcome, Exception):
             raise ticket.outcome
-        assert ticket.outcome is not None  # noqa: S101 - _flush has set it
+        assert ticket.outcome is not None  # noqa: S101 - who is told has an outcome
         return ticket.outcome
 
-    def _flush(self) -> None:
-        with self._lock:
-            batch = [self._handed_in.popleft() for _ in range(min(GROUP, len(self._handed_in)))]
+    def hand_in(self, ticket: Ticket) -> None:
+        """As `accept`, without waiting: the ticket is told."""
+        self._handed_in.put(ticket)
+
+    def harden(self) -> None:
+        """Make every job that was recorded so far durable, unless somebody has since it was.
+
+        Raises:
+            storage.database.FAULTS, OSError: that could not be done.
+        """
+        wanted = self._committed
+        with self._hardening:
+            if self._durable < wanted:
+                committed = self._committed
+                self._database.harden()
+                self._durable = committed
+
+    def close(self, timeout_s: float = 3.0) -> None:
+        """Record what was handed in, then stop."""
+        self._handed_in.put(None)
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while batch := self._next():
+            self._flush(batch)
+
+    def _next(self) -> list[Ticket]:
+        """All that was handed in, at most a group; nothing at the end."""
+        first = self._handed_in.get()
+        self._pace.hold()
+        batch = [first] if first is not None else []
+        while len(batch) < GROUP and not self._handed_in.empty():
+            ticket = self._handed_in.get()
+            if ticket is None:
+                self._handed_in.put(None)  # the end comes after this group
+                break
+            batch.append(ticket)
+        return batch
+
+    def _flush(self, batch: Sequence[Ticket]) -> None:
         try:
-            self._record(batch)
+            outcomes = self._record(batch)
+            for ticket, outcome in zip(batch, outcomes, strict=True):
+                ticket.outcome = outcome
         except Exception as fault:  # noqa: BLE001 - each request of the batch raises it for itself
             for ticket in batch:
                 ticket.outcome = fault
-        finally:
-            self._hand_over()
+        owed = [ticket for ticket in batch if not ticket.waits and not isinstance(ticket.outcome, Exception)]
+        try:
+            if owed:
+                self.harden()
+        except Exception as fault:  # noqa: BLE001 - likewise
+            for ticket in owed:
+                ticket.outcome = fault
         for ticket in batch:
-            ticket.ready.set()
+            ticket.told(ticket)
 
-    def _hand_over(self) -> None:
-        with self._lock:
-            if self._handed_in:
-                self._handed_in[0].ready.set()
-            else:
-                self._flushing = False
-
-    def _record(self, batch: Sequence[_Ticket]) -> None:
+    def _record(self, batch: Sequence[Ticket]) -> list[Accepted | Exception]:
         outcomes: list[Accepted | Exception] = []
         fresh: list[NewJob] = []
-        with self._database.begin() as tx:
+        with self._database.begin_lax() as tx:
             for ticket in batch:
                 if ticket.key is None or idempotency.add(tx, ticket.key):
                     fresh.append(ticket.new)
@@ -128,16 +187,19 @@ class Front:
                     used = idempotency.find(tx, ticket.key.token_id, ticket.key.path, ticket.key.key)
                     outcomes.append(_replay(used, ticket.key))
             jobs.add(tx, fresh)
+        self._committed += 1
         self._queued += len(fresh)
         self._ring(fresh)
-        for ticket, outcome in zip(batch, outcomes, strict=True):
-            ticket.outcome = outcome
+        return outcomes
 
     def _ring(self, fresh: Sequence[NewJob]) -> None:
         """Predictions travel in groups, each without a request id of its own: the ledger keeps those."""
         grouped = [job for job in fresh if job.kind == "predict"]
         for job in [job for job in fresh if job.kind != "predict"]:
             self._bell.ring([_door(job)], job.request_id)
+        small = [job.id for job in grouped if job.queue == PREDICT]
+        if small:
+            self._pace.rung(small)
         if grouped:
             self._bell.ring([_door(job) for job in grouped], grouped[0].request_id if len(grouped) == 1 else None)
 

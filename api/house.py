@@ -14,6 +14,7 @@ from api.health import Pulse
 from api.inspecting import Inspector
 from api.known import KnownModels
 from api.limits import Buckets
+from api.verified import Verified
 from api.waiting import Waiting
 from jobs.bell import Bell
 from settings import Settings
@@ -33,6 +34,7 @@ class House:
     bell: Bell
     waiting: Waiting
     models: KnownModels
+    verified: Verified
     inspector: Inspector
     pulse: Pulse
     failures: Buckets

@@ -39,10 +39,12 @@ class KnownModels:
         Raises:
             Refused: 404, there is no such model.
         """
-        known, now = self._known.get(name), self._clock()
-        if known is not None and now - known.read_at < FRESH_S:
-            return known
-        return self.read(name)
+        return self.at_hand(name) or self.read(name)
+
+    def at_hand(self, name: str) -> Known | None:
+        """As `get`, but None where the ledger would have to be asked."""
+        known = self._known.get(name)
+        return known if known is not None and self._clock() - known.read_at < FRESH_S else None
 
     def read(self, name: str) -> Known:
         """The model as it is now; otherwise as `get`."""

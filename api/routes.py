@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from flask import Blueprint
 
-from api.auth import Role, needs
+from api.auth import needs
+from api.verified import Role
 
 View = TypeVar("View", bound=Callable[..., Any])
 

@@ -11,12 +11,12 @@ from flask import Response, request
 
 from api import health
 from api.asking import page_of_query
-from api.auth import hash_of
 from api.errors import Refused
 from api.front import FLOOR_BYTES
 from api.health import Component
 from api.house import house
 from api.routes import ANY, MODEL, PAGE, ListOf, Media, Routes
+from api.verified import hash_of
 from api.views import IncidentView, Moment, answer, answer_page, incident_view, moment
 from settings import VERSION
 from storage import incidents, jobs

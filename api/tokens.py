@@ -11,12 +11,13 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from api import bodies
 from api.asking import page_of_query
-from api.auth import Role, audit, hash_of
+from api.auth import audit
 from api.bodies import JSON, Body
 from api.errors import not_found, unprocessable
 from api.house import house
 from api.jobs import checked
 from api.routes import PAGE, ListOf, Routes
+from api.verified import Role, hash_of
 from api.views import TokenView, answer, answer_page, token_view
 from storage import tokens
 from storage.ids import new_id
@@ -88,6 +89,7 @@ def list_tokens() -> Response:
 def revoke_token(id_: str) -> Response:
     with house().database.begin() as tx:
         gone = tokens.remove(tx, checked(id_, "This token"))
+    house().verified.forget()
     if not gone:
         raise not_found(f"Token {id_}")
     audit(f"revoked token {id_}")

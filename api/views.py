@@ -13,7 +13,7 @@ from storage.checks import Check
 from storage.datasets import Dataset
 from storage.decisions import Decision
 from storage.incidents import Incident
-from storage.jobs import Job
+from storage.jobs import Job, NewJob
 from storage.models import Model
 from storage.pages import Page
 from storage.tokens import Token
@@ -89,6 +89,12 @@ def job_view(job: Job) -> JobView:
         _raw(job.error),
         links(job.id),
     )
+
+
+def queued_view(new: NewJob) -> JobView:
+    """A job as it was committed, without asking for it."""
+    created = _moment(new.created_at)
+    return JobView(new.id, None, new.kind, new.model, "queued", 0, created, None, None, None, NULL, NULL, links(new.id))
 
 
 class DatasetView(msgspec.Struct):

@@ -10,9 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import redis
 
+from api.pace import Pace
 from jobs.bell import DONE
 from storage import jobs
 from storage.database import FAULTS, Database
@@ -23,8 +25,18 @@ RECONNECT_S = 0.5
 log = logging.getLogger("api")
 
 
+class Eye(Protocol):
+    """Who wants to know of a job's end."""
+
+    def tell(self, job: Job) -> None:
+        """The job has ended."""
+
+    def close(self) -> None:
+        """The process stops: wait no longer."""
+
+
 class Watch:
-    """One request's eye on one job."""
+    """One request's eye on one job, for a thread that waits."""
 
     def __init__(self, job_id: str, look: Callable[[str], Job | None]) -> None:
         self.job_id = job_id
@@ -77,18 +89,18 @@ def _over(job: Job | None) -> bool:
 
 
 class Waiting:
-    """All watches of this process, and the thread that listens for ends.
+    """All eyes of this process, and the thread that listens for ends.
 
     Args:
         redis_url: the broker.
         most: how many requests may wait at once, so that threads are left for others.
     """
 
-    def __init__(self, database: Database, redis_url: str, most: int) -> None:
-        self._database = database
+    def __init__(self, database: Database, redis_url: str, most: int, pace: Pace) -> None:
+        self._database, self._pace = database, pace
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=5, socket_connect_timeout=2, health_check_interval=5)
         self._slots = threading.BoundedSemaphore(most)
-        self._watches: dict[str, set[Watch]] = {}
+        self._eyes: dict[str, list[Eye]] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         threading.Thread(target=self._listen, name="waiting", daemon=True).start()
@@ -105,40 +117,49 @@ class Waiting:
     def watching(self, job_id: str) -> Iterator[Watch]:
         """A watch on a job, that may not exist yet."""
         watch = Watch(job_id, self._look)
-        with self._lock:
-            self._watches.setdefault(job_id, set()).add(watch)
-        if self._closed.is_set():
-            watch.close()
+        self.add(job_id, watch)
         try:
             yield watch
         finally:
-            with self._lock:
-                others = self._watches.get(job_id, set())
-                others.discard(watch)
-                if not others:
-                    self._watches.pop(job_id, None)
+            self.drop(job_id, watch)
+
+    def add(self, job_id: str, eye: Eye) -> None:
+        """From now on tell this one of the job's end; the job may not exist yet."""
+        with self._lock:
+            self._eyes.setdefault(job_id, []).append(eye)
+        if self._closed.is_set():
+            eye.close()
+
+    def drop(self, job_id: str, eye: Eye) -> None:
+        """Tell this one no more; it may have been dropped before."""
+        with self._lock:
+            others = [each for each in self._eyes.get(job_id, ()) if each is not eye]
+            if others:
+                self._eyes[job_id] = others
+            else:
+                self._eyes.pop(job_id, None)
 
     def ended(self, job_ids: Sequence[str]) -> None:
         """Tell whoever watches these jobs that they have ended; one query for all of them."""
         with self._lock:
-            watched = [job_id for job_id in job_ids if job_id in self._watches]
+            watched = [job_id for job_id in job_ids if job_id in self._eyes]
         if not watched:
             return
         with self._database.read() as tx:
             found = jobs.get_many(tx, watched)
         with self._lock:
-            told = [(watch, found[job_id]) for job_id in watched if job_id in found for watch in self._watches.get(job_id, ())]
-        for watch, job in told:
+            told = [(eye, found[job_id]) for job_id in watched if job_id in found for eye in self._eyes.get(job_id, ())]
+        for eye, job in told:
             if _over(job):
-                watch.tell(job)
+                eye.tell(job)
 
     def close(self) -> None:
         """End every wait now: the process stops."""
         self._closed.set()
         with self._lock:
-            watches = [watch for each in self._watches.values() for watch in each]
-        for watch in watches:
-            watch.close()
+            eyes = [eye for each in self._eyes.values() for eye in each]
+        for eye in eyes:
+            eye.close()
 
     @property
     def closed(self) -> bool:
@@ -166,8 +187,10 @@ class Waiting:
             message = channel.get_message(timeout=1.0)
             if message is None:
                 continue
+            job_ids = message["data"].decode("ascii", "replace").split(",")
+            self._pace.ended(job_ids)
             try:
-                self.ended(message["data"].decode("ascii", "replace").split(","))
+                self.ended(job_ids)
             except FAULTS as fault:  # the watches look for themselves
                 log.warning("ends were announced, but the database does not answer: %s", type(fault).__name__)
 

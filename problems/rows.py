@@ -51,6 +51,21 @@ class PackedRows:
         return msgspec.msgpack.decode(packed, type=cls)
 
 
+def joined(parts: Sequence[PackedRows]) -> PackedRows:
+    """The rows of all parts, at least one, of one problem; one under the other.
+
+    Raises:
+        ValueError: they are not equally wide: the problem has changed between them.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if any(len(part.numbers) * first.count != len(first.numbers) * part.count for part in parts):
+        raise ValueError("rows of several widths")
+    texts = tuple(tuple(chain.from_iterable(columns)) for columns in zip(*(part.texts for part in parts), strict=True))
+    return PackedRows(sum(part.count for part in parts), b"".join([part.numbers for part in parts]), texts)
+
+
 @dataclass(frozen=True, slots=True)
 class RowError:
     """One fault; `loc` as ("instances", 7, "x2"), rows counted from 0."""

@@ -42,6 +42,7 @@ class HttpMetrics:
             registry=self.registry,
             buckets=BUCKETS,
         )
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request.
@@ -52,9 +53,12 @@ class HttpMetrics:
             status: of the answer.
             seconds: from the request's arrival to its answer.
         """
-        known = method if method in METHODS else "OTHER"
-        self._requests.labels(known, route, str(status)).inc()
-        self._seconds.labels(known, route).observe(seconds)
+        key = (method if method in METHODS else "OTHER", route, status)
+        if key not in self._series:
+            self._series[key] = (self._requests.labels(*key[:2], str(status)), self._seconds.labels(*key[:2]))
+        requests, durations = self._series[key]
+        requests.inc()
+        durations.observe(seconds)
 
 
 @dataclass(frozen=True, slots=True)

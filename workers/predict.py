@@ -13,13 +13,12 @@ from sqlalchemy import Connection
 from jobs.kinds import GROUP, PREDICT, QUARANTINE
 from ml.model_file import RefusedModel
 from ml.prediction import Prediction, predict
-from ml.rows import stack, unpack
-from problems.rows import PackedRows
+from ml.rows import unpack
+from problems.rows import PackedRows, joined
 from registry.port import RegistryDown, UnknownVersion
-from storage import jobs as job_rows
 from storage import ledger, predictions
 from storage.jobs import Job
-from storage.ledger import Outcome
+from storage.ledger import Outcome, Queued
 from storage.predictions import Logged
 from telemetry.logs import bound
 from workers import bulk, serving
@@ -59,11 +58,14 @@ class _Answer:
 
 
 def _taken(room: Room, job_ids: Sequence[str], owner: str, task_id: str) -> _Taken:
-    """The jobs that this task works. Loading a model takes a while: never while holding the ledger's one writer's lock."""
+    """The jobs that this task works. Loading a model takes a while: never while holding the ledger's one writer's lock.
+
+    A claim that a power cut takes back is a job that waits again, so it needs no disk; the finish does.
+    """
     unfit = _Unfit()
     while True:
         try:
-            return room.db.run(lambda tx: _take(room, tx, job_ids, owner, task_id, unfit))
+            return room.db.run(lambda tx: _take(room, tx, job_ids, owner, task_id, unfit), lax=True)
         except NotAtHand as missing:
             _load(room, missing.model, unfit)
 
@@ -93,21 +95,27 @@ def _load(room: Room, model: str, unfit: _Unfit) -> None:
 
 def _take(room: Room, tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, unfit: _Unfit) -> _Taken:
     """Claim the jobs that can be worked now, all in one transaction with the look at who is champion."""
-    named = [job for job in job_rows.get_many(tx, job_ids).values() if job.status == "queued"]
-    if not any(job.queue == QUARANTINE for job in named):  # who may be dangerous travels alone
-        more = set(ledger.companions(tx, PREDICT, GROUP)) - {job.id for job in named}
-        named += job_rows.get_many(tx, sorted(more)).values() if more else ()
-    ledger.rung(tx, [job.id for job in named if job.model in unfit.away], room.clock())
-    named = [job for job in named if job.model not in unfit.away]
-    models = {job.model for job in named} - unfit.refused
+    waiting = _waiting(tx, job_ids)
+    if unfit.away:
+        ledger.rung(tx, [job.id for job in waiting if job.model in unfit.away], room.clock())
+        waiting = [job for job in waiting if job.model not in unfit.away]
+    models = {job.model for job in waiting} - unfit.refused
     champions = {name: at for name in models if (at := room.shelf.champion(tx, name, load=False))}
-    early = [job.id for job in named if job.model not in champions]
+    early = [job.id for job in waiting if job.model not in champions]
     if early:
         ledger.wait_for_champion(tx, early, task_id, room.clock(), room.settings.no_model_wait_s)
-    ready = [job for job in named if job.model in champions]
-    small = [job.id for job in ready if job.artifact is None]
+    ready = [job for job in waiting if job.model in champions]
+    small = [job.id for job in ready if job.small]
     claimed = ledger.claim(tx, small, owner, task_id, room.clock(), room.settings.job_lease_s) if small else []
-    return _Taken(claimed, [job.id for job in ready if job.artifact is not None], champions)
+    return _Taken(claimed, [job.id for job in ready if not job.small], champions)
+
+
+def _waiting(tx: Connection, job_ids: Sequence[str]) -> list[Queued]:
+    """The named jobs that wait, and their companions; but who may be dangerous travels alone."""
+    companions = ledger.companions(tx, PREDICT, GROUP)
+    others = set(job_ids) - {job.id for job in companions}
+    named = ledger.queued(tx, sorted(others)) if others else []
+    return named if any(job.queue == QUARANTINE for job in named) else named + companions
 
 
 def _by_model(jobs: Sequence[Job]) -> list[tuple[str, list[Job]]]:
@@ -119,8 +127,7 @@ def _answer(room: Room, champion: Loaded, jobs: Sequence[Job]) -> list[_Answer]:
     """One prediction for all rows of a group; if that fails, job by job, so that only the culprit does."""
     try:
         packed = [PackedRows.decode(job.payload or b"") for job in jobs]
-        rows = [unpack(champion.problem, each) for each in packed]
-        said = predict(champion.pipeline, champion.problem, rows[0] if len(rows) == 1 else stack(rows))
+        said = predict(champion.pipeline, champion.problem, unpack(champion.problem, joined(packed)))
     except Exception as fault:  # noqa: BLE001 - a model's own code may raise anything
         if len(jobs) == 1:
             return [_failed(jobs[0], fault)]

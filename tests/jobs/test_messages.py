@@ -74,5 +74,5 @@ def test_a_worker_of_celerys_carries_it_out(broker: str) -> None:
     assert len(seen) == 1
     task_id, job_ids, request_id = seen[0]
     assert (job_ids, request_id) == (list(sent.job_ids), "mine-2")
-    assert uuid.UUID(task_id)
+    assert task_id == str(uuid.UUID(task_id))
     assert redis.Redis.from_url(broker).llen(PREDICT) == 0

@@ -1,0 +1,261 @@
+"""The HTTP server: gunicorn, whose loop offers each request to the express lane before it gives it to a thread.
+
+A connection rests in the loop. What arrives on it is read there; if the express lane takes it, the answer is sent from
+the loop as well and no thread ever knew. Otherwise a thread gets the connection and the bytes read so far, and gunicorn
+goes on as it always does.
+"""
+
+from __future__ import annotations
+
+import errno
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from api.app import create_app
+from api.express import Express
+from api.head import NotPlain
+from settings import Settings
+from storage.database import Database
+
+LOCAL_REDIS = "redis://127.0.0.1:6379/0"  # started on its own, without the embedded broker's address
+GRACE_S = 3
+KEEPALIVE_S = 75
+CHUNK = 64 << 10
+PARTIAL_S = 0.05  # the rest of a request has so long to arrive in the loop; then a thread waits for it
+STAYS, GOES = b"Connection: keep-alive\r\n", b"Connection: close\r\n"
+
+
+class Line(TConn):  # type: ignore[misc]
+    """A connection.
+
+    Attributes:
+        held: bytes that were read and belong to nobody yet.
+        busy: the express lane has taken a request of it and owes the answer.
+        paused: something arrived meanwhile; the loop does not look at it until the answer is sent.
+        used_at: when something last happened here, steady seconds.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.held = b""
+        self.busy = self.paused = False
+        self.used_at = time.monotonic()
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """gunicorn's thread worker with an express lane in its loop."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.keepalived_conns: set[Line] = set()  # those in the loop; gunicorn only asks how many there are
+        self._partial: deque[tuple[float, Line, bytes]] = deque()
+        self._swept_at = 0.0
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        self.house = self.wsgi.extensions["house"]
+        self.express = Express(self.house, self.method_queue.defer, self.tpool.submit)
+        super().run()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Begin the graceful stop: long polls and event streams end at once instead of holding it up."""
+        if self.alive:
+            self.method_queue.defer(self.house.waiting.close)  # not here: the signal may have come while its lock is held
+        super().handle_exit(sig, frame)
+
+    # ---- connections in the loop
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take a new connection into the loop."""
+        try:
+            client, address = listener.accept()
+        except OSError as fault:
+            if fault.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
+                raise
+            return
+        self.nr_conns += 1
+        line = Line(self.cfg, client, address, listener.getsockname())
+        self._rest(line)
+        self._readable(line, client)  # a request has mostly come with it
+
+    def _rest(self, line: Line) -> None:
+        line.sock.setblocking(False)
+        line.used_at = time.monotonic()
+        self.keepalived_conns.add(line)
+        self.poller.register(line.sock, selectors.EVENT_READ, partial(self._readable, line))
+
+    def _leave(self, line: Line) -> None:
+        self.keepalived_conns.discard(line)
+        if not line.paused:
+            self.poller.unregister(line.sock)
+        line.paused = False
+
+    def _drop(self, line: Line, graceful: bool = False) -> None:
+        self._leave(line)
+        self.nr_conns -= 1
+        line.close(graceful)
+
+    def _readable(self, line: Line, client: socket.socket) -> None:
+        if line.busy:  # a request behind the one that is being answered, or the end of the connection
+            self.poller.unregister(client)
+            line.paused = True
+            return
+        try:
+            data = client.recv(CHUNK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._drop(line)
+            return
+        line.used_at = time.monotonic()
+        if data:
+            line.held += data
+            self._offer(line)
+        elif line.held:
+            self._to_thread(line)
+        else:
+            self._drop(line)
+
+    def _offer(self, line: Line) -> None:
+        try:
+            size = self.express.take(line.held, partial(self._answer, line))
+        except NotPlain:
+            self._to_thread(line)
+            return
+        if size:
+            line.busy, line.held = True, line.held[size:]
+        else:
+            self._partial.append((time.monotonic() + PARTIAL_S, line, line.held))
+
+    def _answer(self, line: Line, data: bytes) -> None:
+        stays = self.alive and len(self.keepalived_conns) < self.max_keepalived
+        if not stays:
+            data = data.replace(STAYS, GOES, 1)
+        line.busy = False
+        try:
+            sent = line.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._drop(line)
+            return
+        if sent < len(data):
+            self._leave(line)
+            self._submit(line, self._send_rest, data[sent:], stays)
+        elif not stays:
+            self._drop(line, graceful=True)
+        else:
+            self._go_on(line)
+
+    def _go_on(self, line: Line) -> None:
+        line.used_at = time.monotonic()
+        if line.paused:
+            line.paused = False
+            self.poller.register(line.sock, selectors.EVENT_READ, partial(self._readable, line))
+        if line.held:
+            self._offer(line)
+
+    # ---- to a thread and back
+
+    def _to_thread(self, line: Line) -> None:
+        self._leave(line)
+        self._submit(line, self.handle)
+
+    def _submit(self, line: Line, work: Callable[..., Any], *arguments: Any) -> None:
+        """Have a thread do something with a connection and then give it back; true if it stays open."""
+        done = self.tpool.submit(work, line, *arguments)
+        done.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, line, future))
+
+    def _send_rest(self, line: Line, rest: bytes, stays: bool) -> bool:
+        """What the socket did not take at once; a peer that takes nothing for SLOW_S is given up."""
+        line.sock.setblocking(True)
+        line.sock.sendall(rest)
+        return stays
+
+    def handle(self, conn: Line) -> Any:
+        """Let gunicorn read on from what the loop has read."""
+        held, conn.held, conn.data_ready = conn.held, b"", True
+        conn.sock.setblocking(True)
+        conn.init()
+        conn.parser.unreader.unread(held)
+        return super().handle(conn)
+
+    def finish_request(self, conn: Line, fs: Any) -> None:
+        """A thread is done with a connection: back into the loop with it, if it stays."""
+        if not self.alive or fs.cancelled() or fs.exception() is not None or not fs.result():
+            self.nr_conns -= 1
+            conn.close(graceful=True)
+            return
+        self._rest(conn)
+        if conn.parser is not None:
+            conn.held += conn.parser.unreader.take_buffered()
+        if conn.held:
+            self._offer(conn)
+
+    # ---- time
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """One turn of the loop."""
+        if self._partial:
+            timeout = min(timeout, max(0.0, self._partial[0][0] - time.monotonic()))
+        super().wait_for_and_dispatch_events(min(timeout, self.express.due_s()))
+        self.express.turn()
+        now = time.monotonic()
+        while self._partial and self._partial[0][0] <= now:
+            _, line, seen = self._partial.popleft()
+            if line.held is seen and not line.busy and line in self.keepalived_conns:
+                self._to_thread(line)
+
+    def murder_keepalived(self) -> None:
+        """Close connections on which nothing has happened for long; when the server stops, all that rest."""
+        now = time.monotonic()
+        if self.alive and now - self._swept_at < 1:
+            return
+        self._swept_at = now
+        for line in list(self.keepalived_conns):
+            if not line.busy and not line.held and (now - line.used_at > self.cfg.keepalive or not self.alive):
+                self._drop(line)
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """One gunicorn process of many threads; the app is made in it, after the fork, because it starts threads."""
+
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+        self._settings, self._listener = settings, listener
+        super().__init__()
+
+    def load_config(self) -> None:
+        """gunicorn's settings; none come from files or the command line."""
+        scratch = self._settings.data_dir / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        chosen = {
+            "bind": f"fd://{self._listener.fileno()}",
+            "workers": 1,
+            "worker_class": Worker,
+            "threads": self._settings.api_threads,
+            "worker_connections": 1_000 + self._settings.api_threads,
+            "timeout": 60,
+            "graceful_timeout": GRACE_S,
+            "keepalive": KEEPALIVE_S,
+            "worker_tmp_dir": str(scratch),
+            "control_socket_disable": True,
+            "accesslog": None,
+            "loglevel": "warning",
+            "proc_name": "continual-api",
+        }
+        for name, value in chosen.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """The WSGI app, in the process that serves."""
+        database = Database(self._settings.ledger_url, pool_size=16)
+        return create_app(self._settings, database, self._settings.redis_url or LOCAL_REDIS)
