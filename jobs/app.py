@@ -11,9 +11,7 @@ from jobs.kinds import QUEUES
 
 # A worker must not time out on its socket: a timed-out ack leaks a prefetch slot for ever.
 WORKER_TRANSPORT: dict[str, Any] = {
-    "visibility_timeout": 3600,
-    "unacked_restore_interval": 2,
-    "unacked_restore_throttle": 1,
+    "ack_emulation": False,  # the ledger knows what is unfinished: writing that down in Redis as well took two round trips
     "socket_connect_timeout": 3,
     "socket_keepalive": True,
     "health_check_interval": 10,
@@ -43,7 +41,7 @@ def make_app(redis_url: str, **more: Any) -> Celery:
         worker_enable_soft_shutdown_on_idle=False,  # an idle worker has nothing to hand back: the ledger has it all
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        worker_send_task_events=True,  # Flower shows the queue; off for the hot predict queue
+        worker_send_task_events=False,  # a role says whether it sends them
         task_send_sent_event=False,
         timezone="UTC",
         enable_utc=True,

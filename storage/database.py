@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,8 @@ PATIENCE = {
     "tcp_user_timeout": 10_000,
 }
 LAX_POOL = 1  # lax transactions have one user in a process: the front, or the predict worker
+LAX = {**PATIENCE, "options": "-c synchronous_commit=off"}
+LOG_PAGES = 1_000  # of 4 KiB: how long SQLite's write-ahead log may be before it is folded into the file
 BUSY_MS = 20_000  # one writer at a time in SQLite: how long the others queue up before they give up
 
 
@@ -47,12 +49,15 @@ class Database:
     Args:
         url: SQLAlchemy URL, `sqlite:///file` or `postgresql+psycopg://…`.
         pool_size: connections kept open; as many again may be opened for a while.
+        tidies: whether its commits fold SQLite's write-ahead log into the file early, which costs fsyncs: the sweeper's
+            do, each second, so that those that somebody waits for need not.
     """
 
-    def __init__(self, url: str, pool_size: int = 8) -> None:
-        self.engine = _engine(url, pool_size)
+    def __init__(self, url: str, pool_size: int = 8, tidies: bool = False) -> None:
+        pages = LOG_PAGES if tidies else 4 * LOG_PAGES
+        self.engine = _engine(url, pool_size, {"synchronous": "FULL", "wal_autocheckpoint": pages})
         self.sqlite = self.engine.dialect.name == "sqlite"
-        self._lax = _engine(url, LAX_POOL, lax=True)
+        self._lax = _engine(url, LAX_POOL, {"synchronous": "NORMAL", "wal_autocheckpoint": pages}, LAX)
         self._wal = 0  # the write-ahead log whose name is known to be durable
 
     @contextmanager
@@ -114,25 +119,25 @@ class Database:
         self._lax.dispose()
 
 
-def _engine(url: str, pool_size: int, lax: bool = False) -> Engine:
+def _engine(url: str, pool_size: int, pragmas: Mapping[str, object], patience: Mapping[str, object] = PATIENCE) -> Engine:
     parsed = make_url(url)
     options: dict[str, Any] = {"json_serializer": to_json, "json_deserializer": msgspec.json.decode}
     options |= {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": 10}
     if parsed.get_backend_name() != "sqlite":
-        wait = {"options": "-c synchronous_commit=off"} if lax else {}
-        return create_engine(url, pool_pre_ping=True, connect_args=PATIENCE | wait, **options)
+        return create_engine(url, pool_pre_ping=True, connect_args=dict(patience), **options)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = create_engine(url, connect_args={"check_same_thread": False}, **options)
-    event.listen(engine, "connect", partial(_open_sqlite, "NORMAL" if lax else "FULL"))
+    event.listen(engine, "connect", partial(_open_sqlite, pragmas))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _open_sqlite(synchronous: str, connection: Any, _record: Any) -> None:
+def _open_sqlite(pragmas: Mapping[str, object], connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
-    for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", f"synchronous={synchronous}", "temp_store=MEMORY"):
-        connection.execute(f"PRAGMA {pragma}")
+    always = {"busy_timeout": BUSY_MS, "journal_mode": "WAL", "temp_store": "MEMORY"}
+    for name, value in {**always, **pragmas}.items():
+        connection.execute(f"PRAGMA {name}={value}")
 
 
 def _begin_sqlite(connection: Connection) -> None:

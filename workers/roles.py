@@ -11,16 +11,20 @@ from jobs.kinds import BULK, CHECKS, NOTIFY, PREDICT, QUARANTINE, TRAIN
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """Queues in the order of their importance; a solo pool for predictions, which are short and want no hop between processes."""
+    """Queues in the order of their importance; a solo pool for predictions, which are short and want no hop between processes.
+
+    `told`: whether each message is told of: in the log, and as events, by which Flower shows it. It costs as much as the work
+    of a small message.
+    """
 
     queues: tuple[str, ...]
     pool: Literal["solo", "prefork"]
     concurrency: int | None = None  # None: WORKER_CONCURRENCY
-    events: bool = True
+    told: bool = True
 
 
 ROLES: dict[str, Role] = {
-    "predict": Role((PREDICT,), "solo", events=False),
+    "predict": Role((PREDICT,), "solo", told=False),
     "general": Role((CHECKS, TRAIN, BULK, NOTIFY), "prefork", 3),
     "quarantine": Role((QUARANTINE,), "prefork", 1),
     "worker": Role((PREDICT, BULK, CHECKS, NOTIFY), "prefork"),
@@ -44,7 +48,7 @@ def arguments(name: str, log_level: str) -> list[str]:
     ]
     args += ["--without-gossip", "--without-mingle", "--optimization", "fair"]
     args += ["--concurrency", str(role.concurrency)] if role.concurrency else []
-    return args + (["--task-events"] if role.events else [])
+    return args + (["--task-events"] if role.told else [])
 
 
 def announce(name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import signal
 import threading
@@ -44,6 +45,9 @@ def run(role: str) -> NoReturn:
 
     signals.worker_ready.connect(ready, weak=False)
     signals.worker_shutdown.connect(leave, weak=False)
+    if not roles.ROLES[role].told:
+        for name in ("celery.worker.strategy", "celery.app.trace"):
+            logging.getLogger(name).setLevel(logging.WARNING)
     Watchdog.wedged = lambda: end_now(role)
     app.steps["worker"].add(Watchdog)
     app.worker_main(roles.arguments(role, settings.log_level))
