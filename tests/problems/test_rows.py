@@ -12,7 +12,7 @@ import pytest
 
 from problems.declaration import Problem, parse_problem
 from problems.labels import InvalidLabel, parse_label
-from problems.rows import InvalidRows, PackedRows, pack_instances
+from problems.rows import InvalidRows, PackedRows, joined, pack_instances
 
 
 def problem(task: str = "binary", **features: str) -> Problem:
@@ -99,6 +99,15 @@ def test_decoded_rows_with_nan_or_infinity_are_refused_too() -> None:
     with pytest.raises(InvalidRows) as refused:
         pack_instances(problem(a="number?"), [[math.nan], [1.0], [math.inf]])
     assert [error.loc for error in refused.value.errors] == [("instances", 0, "a"), ("instances", 2, "a")]
+
+
+def test_rows_of_several_jobs_are_joined_in_order() -> None:
+    """Numbers and texts one under the other; rows that were packed for another width are no part of it."""
+    rows = [[1, "a", True, "x"], [2, None, False, "y"], [3, "b", True, "z"]]
+    parts = [pack_instances(MIXED, rows[:1]), pack_instances(MIXED, rows[1:])]
+    assert joined(parts) == pack_instances(MIXED, rows)
+    with pytest.raises(ValueError, match="widths"):
+        joined([PackedRows(1, bytes(8)), PackedRows(1, bytes(24))])
 
 
 def test_the_first_hundred_faults_are_told() -> None:
