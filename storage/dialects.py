@@ -37,7 +37,7 @@ def fetch(tx: Connection, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     that write one at a time, and needs neither).
     """
     given = tuple([json.dumps(value) if isinstance(value, list) else value for value in values] if _lite(tx) else values)
-    return [tuple(row) for row in tx.exec_driver_sql(_said(_lite(tx), sql), given)]
+    return [tuple(row) for row in tx.exec_driver_sql(_said(_lite(tx), sql), given).all()]
 
 
 def _lite(tx: Connection) -> bool:

@@ -7,21 +7,27 @@ from typing import Any
 from ml.prediction import Prediction
 
 
-def prediction_rows(job_id: str, said: Prediction, start: int, stop: int) -> list[dict[str, Any]]:
-    """Rows [start, stop) of a prediction as clients see them, numbered from 0."""
-    labels = said.labels[start:stop].tolist()
-    if said.probabilities is None:
-        return [{"prediction_id": f"{job_id}:{n}", "value": value} for n, value in enumerate(labels)]
-    names = [class_name(each) for each in said.classes]
-    shares = said.probabilities[start:stop].tolist()
-    return [
-        {
-            "prediction_id": f"{job_id}:{n}",
-            "label": label,
-            "probabilities": dict(zip(names, row, strict=True)),
-        }
-        for n, (label, row) in enumerate(zip(labels, shares, strict=True))
-    ]
+class Answers:
+    """A prediction for many jobs, turned into Python's own values once for all of them."""
+
+    def __init__(self, said: Prediction) -> None:
+        self._labels: list[Any] = said.labels.tolist()
+        self._shares = None if said.probabilities is None else said.probabilities.tolist()
+        self._names = [class_name(each) for each in said.classes]
+
+    def rows(self, job_id: str, start: int, stop: int) -> list[dict[str, Any]]:
+        """Rows [start, stop) as clients of this job see them, numbered from 0."""
+        labels = enumerate(self._labels[start:stop])
+        if self._shares is None:
+            return [{"prediction_id": f"{job_id}:{n}", "value": value} for n, value in labels]
+        return [
+            {
+                "prediction_id": f"{job_id}:{n}",
+                "label": label,
+                "probabilities": dict(zip(self._names, self._shares[start + n], strict=True)),
+            }
+            for n, label in labels
+        ]
 
 
 def class_name(label: object) -> str:

@@ -16,7 +16,7 @@ from storage import ledger, predictions
 from storage.jobs import Job, NewJob
 from storage.predictions import Logged
 from workers import serving, tables
-from workers.answers import class_name, prediction_columns, prediction_rows
+from workers.answers import Answers, class_name, prediction_columns
 from workers.lease import Claim
 from workers.room import Room
 from workers.run import Done, JobFailed
@@ -81,7 +81,7 @@ def _chunks(room: Room, champion: Loaded, source: str, rows: int) -> Iterator[tu
 def _small(room: Room, job: Job, champion: Loaded, source: str, rows: int) -> Done:
     parts = [chunk for _, chunk in _chunks(room, champion, source, rows)]
     said = predict(champion.pipeline, champion.problem, parts[0])
-    answers = prediction_rows(job.id, said, 0, rows)
+    answers = Answers(said).rows(job.id, 0, rows)
     result = {"model": job.model, "version": champion.version.name, "predictions": answers}
     return Done(result, None, lambda tx, now: _log(tx, job, champion, source, rows, now))
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from jobs.kinds import GROUP, PREDICT, QUARANTINE
 from ml.model_file import RefusedModel
-from ml.prediction import Prediction, predict
+from ml.prediction import predict
 from ml.rows import unpack
 from problems.rows import PackedRows, joined
 from registry.port import RegistryDown, UnknownVersion
@@ -22,7 +22,7 @@ from storage.ledger import Outcome, Queued
 from storage.predictions import Logged
 from telemetry.logs import bound
 from workers import bulk, serving
-from workers.answers import prediction_rows
+from workers.answers import Answers
 from workers.room import Room
 from workers.run import carry
 from workers.shelf import Loaded, NotAtHand
@@ -127,7 +127,7 @@ def _answer(room: Room, champion: Loaded, jobs: Sequence[Job]) -> list[_Answer]:
     """One prediction for all rows of a group; if that fails, job by job, so that only the culprit does."""
     try:
         packed = [PackedRows.decode(job.payload or b"") for job in jobs]
-        said = predict(champion.pipeline, champion.problem, unpack(champion.problem, joined(packed)))
+        said = Answers(predict(champion.pipeline, champion.problem, unpack(champion.problem, joined(packed))))
     except Exception as fault:  # noqa: BLE001 - a model's own code may raise anything
         if len(jobs) == 1:
             return [_failed(jobs[0], fault)]
@@ -146,11 +146,11 @@ def _failed(job: Job, fault: Exception) -> _Answer:
     return _Answer(Outcome(job.id, "failed", error=ledger.error_json("model_error", message, job.attempt)), None)
 
 
-def _succeeded(room: Room, champion: Loaded, job: Job, said: Prediction, start: int, count: int) -> _Answer:
+def _succeeded(room: Room, champion: Loaded, job: Job, said: Answers, start: int, count: int) -> _Answer:
     result = {
         "model": job.model,
         "version": champion.version.name,
-        "predictions": prediction_rows(job.id, said, start, start + count),
+        "predictions": said.rows(job.id, start, start + count),
     }
     outcome = Outcome(job.id, "succeeded", result=msgspec.json.encode(result).decode())
     logged = Logged(job.id, job.model, champion.version.name, count, job.payload, None, room.clock())
