@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
@@ -23,6 +23,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from api.app import create_app
 from api.express import Express
 from api.head import NotPlain
+from api.house import House
 from settings import Settings
 from storage.database import Database
 
@@ -59,16 +60,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.keepalived_conns: set[Line] = set()  # those in the loop; gunicorn only asks how many there are
         self._partial: deque[tuple[float, Line, bytes]] = deque()
         self._swept_at = 0.0
+        self.house: House | None = None
 
     def run(self) -> None:
         """Serve until told to stop."""
-        self.house = self.wsgi.extensions["house"]
-        self.express = Express(self.house, self.method_queue.defer, self.tpool.submit)
+        self.house = house = cast(House, self.wsgi.extensions["house"])
+        self.express = Express(house, self.method_queue.defer, self.tpool.submit)
         super().run()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Begin the graceful stop: long polls and event streams end at once instead of holding it up."""
-        if self.alive:
+        if self.alive and self.house is not None:
             self.method_queue.defer(self.house.waiting.close)  # not here: the signal may have come while its lock is held
         super().handle_exit(sig, frame)
 

@@ -20,6 +20,7 @@ from jobs.kinds import PREDICT
 from jobs.messages import Ring
 from tests.workers.broker import own_broker
 
+
 @pytest.fixture(scope="module")
 def broker() -> Iterator[str]:
     with own_broker() as url:
@@ -45,9 +46,7 @@ def test_it_says_nothing_but_what_celery_would_have_said(broker: str, request_id
     publish(line, ours, request_id)
     headers = {"request_id": request_id} if request_id else None
     app = make_app(broker)
-    app.send_task(
-        "predict", args=[list(ours.job_ids)], task_id=ours.task_id, queue=PREDICT, headers=headers, ignore_result=True
-    )
+    app.send_task("predict", args=[list(ours.job_ids)], task_id=ours.task_id, queue=PREDICT, headers=headers, ignore_result=True)
     theirs, mine = (parts(raw) for raw in line.lrange(PREDICT, 0, -1))
     line.delete(PREDICT)
     app.close()

@@ -13,7 +13,7 @@ import redis
 from kombu import Connection, Consumer, Queue
 
 from jobs.app import make_app
-from jobs.bell import grouped, publish
+from jobs.bell import grouped, publish, ringer
 from jobs.kinds import QUEUES, TICK
 from jobs.messages import Heard, celery_message, heard
 from tests.workers.broker import own_broker
@@ -63,7 +63,7 @@ def test_junk_is_dropped_and_the_doorbell_behind_it_is_heard(url: str) -> None:
     broker.flushall()
     for queue in QUEUES:
         broker.lpush(queue, *JUNK)
-        publish(make_app(url), grouped([(queue, "generate", JOB)])[0], "request-1")
+        publish(ringer(url), grouped([(queue, "generate", JOB)])[0], "request-1")
     for heard_there in taken(url, *QUEUES).values():
         [(body, headers)] = heard_there
         assert (body[0], headers["task"], headers["request_id"]) == ([[JOB]], "generate", "request-1")
