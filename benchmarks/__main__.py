@@ -1,135 +1,135 @@
-"""`make bench`: one-row predictions through our stack and through plain Flask + Celery, in interleaved rounds of one run.
-
-Both stand behind HTTP on ports of their own with the same kind of model. Ours does all it does in production: token, validation,
-ledger with synchronous=FULL, prediction log. The ratio is what counts; absolute figures are this machine's, at this load.
-"""
+"""`make bench`: our stack and its peers in interleaved rounds of one run, and every goal with its figure."""
 
 from __future__ import annotations
 
-import http.client
-import json
+import argparse
 import os
-import statistics
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.chaos.stack import ROOT, Stack, until
-from embedded.broker import find_server
-from embedded.ports import free_port
+import joblib
+import numpy as np
 
-ROUNDS, ROUND_S = 3, 6.0
-CLIENTS = (1, 32)
-BODY = json.dumps({"instances": [[0.5, -0.25]]}).encode()
-Ask = Callable[[http.client.HTTPConnection], None]
+from benchmarks import queueing, rounds, table
+from benchmarks.goals import bulk, checks, importing, learning, ratios, registering, scaling, swaps
+from benchmarks.goals.goal import Goal, markdown
+from benchmarks.peers.ours import Ours
+from benchmarks.peers.peer import MODELS, NotInstalled, Peer
+from benchmarks.peers.queues import Dramatiq, NaiveCelery, Rq
+from benchmarks.peers.servers import Bento, FastApi, MlServer
+from benchmarks.rounds import Plan, Questions
+from benchmarks.stack import ROOT
+from benchmarks.table import Machine
+
+QUICK, WHOLE = Plan(rounds=2, crowd_s=2.0, lone_s=1.0), Plan(rounds=5, crowd_s=5.0, lone_s=2.0)
+FOREIGN = {peer.key: peer for peer in (NaiveCelery, Rq, Dramatiq, FastApi, MlServer, Bento)}
+PAGE, RESULTS = ROOT / "docs" / "performance.md", ROOT / "benchmarks" / "results"
+ROWS = 500
 
 
 def main() -> int:
-    """Start both, measure in turn, print the table."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, _ours(Path(folder)) as ours, _naive(Path(folder)) as naive:
-        peers = {"continual ml": ours, "plain Celery": naive}
-        figures: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
-        for _ in range(ROUNDS):
-            for clients in CLIENTS:
-                for name, (port, ask) in peers.items():
-                    figures.setdefault((name, clients), []).append(_round(port, ask, clients))
-    _print(figures)
+    """Measure what was asked for, print it, and keep it in benchmarks/results."""
+    asked = _parse()
+    report = _measure(asked, WHOLE if not asked.quick else QUICK)
+    print(report)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.md").write_text(report)
+    if asked.write_docs:
+        table.write_into(PAGE, report)
     return 0
 
 
-@contextmanager
-def _ours(folder: Path) -> Iterator[tuple[int, Ask]]:
-    stack = Stack(folder / "ours")
-    stack.start()
-    headers = {"Authorization": f"Bearer {(stack.data / 'api_key').read_text().strip()}", "Prefer": "wait=30"}
-    headers["Content-Type"] = "application/json"
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="short rounds, 100k rows at most, ten swaps: under five minutes")
+    parser.add_argument("--postgres", action="store_true", help="our stack also on a PostgreSQL server of the bench's own")
+    parser.add_argument("--peers", default=",".join(FOREIGN), help=f"with commas (default: {','.join(FOREIGN)})")
+    parser.add_argument("--no-goals", action="store_true", help="the rounds and what follows from them, nothing else")
+    parser.add_argument("--write-docs", action="store_true", help=f"put the report into {PAGE.relative_to(ROOT)}")
+    return parser.parse_args()
 
-    def ask(line: http.client.HTTPConnection) -> None:
-        line.request("POST", "/predict", BODY, headers)
-        answer = json.loads(line.getresponse().read())
-        if answer["status"] != "succeeded":
-            raise RuntimeError(f"a job is {answer['status']}")
 
+def _measure(asked: argparse.Namespace, plan: Plan) -> str:
+    before = os.getloadavg()[0]
+    missing: list[str] = []
+    with _folder() as folder, ExitStack() as after:
+        models = folder / "models"
+        models.mkdir()
+        ours = Ours()
+        second = [Ours(postgres=True)] if asked.postgres else []
+        peers = _started(
+            [ours, *second, *(FOREIGN[key]() for key in asked.peers.split(",") if key)], folder, models, after, missing
+        )
+        questions = _questions(models)
+        measured = rounds.measure(peers, questions, plan)
+        parts = [table.systems(measured, peers, missing)]
+        found = ratios.goals(measured, ours.name)
+        parts += [markdown(found)] if asked.no_goals else _goals(found, ours, peers, questions, folder, not asked.quick)
+    return "\n\n".join([Machine(before, os.getloadavg()[0]).line(plan), *parts]) + "\n"
+
+
+def _started(wanted: Sequence[Peer], folder: Path, models: Path, after: ExitStack, missing: list[str]) -> list[Peer]:
+    """Those that can be had, each up and predicting; ours is first, for it trains the models of all."""
+    peers = []
+    for number, peer in enumerate(wanted):
+        print(f"starting {peer.name}", file=sys.stderr, flush=True)
+        try:
+            after.callback(peer.stop)
+            peer.start(folder / str(number), models)
+            peers.append(peer)
+        except NotInstalled as why:
+            missing.append(f"{peer.name}, which does not install here: {why}")
+    return peers
+
+
+def _questions(models: Path) -> Questions:
+    rows = np.random.default_rng(5).standard_normal((ROWS, 2))
+    fitted = {name: joblib.load(models / f"{name}.joblib") for name in MODELS}
+    return Questions(rows.tolist(), {name: each.predict_proba(rows)[:, 1].tolist() for name, each in fitted.items()})
+
+
+def _goals(found: list[Goal], ours: Ours, peers: Sequence[Peer], questions: Questions, folder: Path, whole: bool) -> list[str]:
+    """Every goal that the rounds do not answer, and the tables of bulk and of the queueing model."""
+    bulk.train(ours, folder / "models")
+    naive = next((peer for peer in peers if isinstance(peer, NaiveCelery)), None)
+    carried, sizes = bulk.measure(ours, naive, folder, whole, times=3 if whole else 2)
+    found = [*found, *carried]
+    with ours.stack.client(timeout_s=120) as client:
+        asks: tuple[tuple[str, Callable[[], list[Goal]]], ...] = (
+            ("register a model", registering.goals),
+            ("API import", importing.goals),
+            ("learning", lambda: learning.goals(client)),
+            ("check", lambda: checks.goals(folder, whole)),
+            ("swaps", lambda: swaps.goals(ours, client, 100 if whole else 10)),
+            ("scaling", lambda: scaling.goals(ours, questions, 3.0 if whole else 1.0)),
+        )
+        for name, ask in asks:
+            found += _attempt(name, ask)
+    modelled = queueing.compare(ours, questions, 4.0 if whole else 1.5)
+    return [markdown(found), "**Bulk**", sizes, "**The queueing model**", modelled]
+
+
+def _attempt(name: str, ask: Callable[[], list[Goal]]) -> list[Goal]:
+    """The lines, or one that says what went wrong: a quarter of an hour of other figures is not to be lost for it."""
+    print(f"measuring {name}", file=sys.stderr, flush=True)
     try:
-        ask(http.client.HTTPConnection("127.0.0.1", stack.port, timeout=90))  # it waits for the first model
-        yield stack.port, ask
-    finally:
-        stack.stop()
+        return ask()
+    except Exception as fault:  # noqa: BLE001 - told in the table, as a goal that was not reached
+        traceback.print_exc()
+        return [Goal(name, "to be measured", f"{type(fault).__name__}: {fault}", False)]
 
 
 @contextmanager
-def _naive(folder: Path) -> Iterator[tuple[int, Ask]]:
-    broker, port = free_port(), free_port()
-    env = {**os.environ, "NAIVE_REDIS": f"redis://127.0.0.1:{broker}/0", "OMP_NUM_THREADS": "1"}
-    python = [sys.executable, "-m"]
-    commands = [
-        [find_server().path, "--port", str(broker), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
-        [*python, "celery", "-A", "benchmarks.naive_server.celery", "worker", "-c", "2", "-l", "ERROR"],
-        [*python, "gunicorn", "-b", f"127.0.0.1:{port}", "-k", "gthread", "--threads", "64", "benchmarks.naive_server:app"],
-    ]
-    running = [
-        subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for command in commands
-    ]
-
-    def ask(line: http.client.HTTPConnection) -> None:
-        line.request("POST", "/predict", BODY, {"Content-Type": "application/json"})
-        task_id = json.loads(line.getresponse().read())["id"]
-        while True:
-            line.request("GET", f"/predict/{task_id}")
-            if json.loads(line.getresponse().read())["state"] == "SUCCESS":
-                return
-            time.sleep(0.002)
-
-    def answers() -> bool:
-        with suppress(OSError, http.client.HTTPException, KeyError, ValueError):
-            ask(http.client.HTTPConnection("127.0.0.1", port, timeout=20))
-            return True
-        return False
-
-    try:
-        until(answers, 60, "plain Celery answers")
-        yield port, ask
-    finally:
-        for process in reversed(running):
-            process.terminate()
-        for process in running:
-            process.wait(20)
-
-
-def _round(port: int, ask: Ask, clients: int) -> tuple[float, float, float]:
-    """Predictions a second, and the median and 99th percentile of their latency in ms."""
-    taken: list[float] = []
-    end = time.monotonic() + ROUND_S
-
-    def run() -> None:
-        line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        while time.monotonic() < end:
-            began = time.perf_counter()
-            ask(line)
-            taken.append(time.perf_counter() - began)
-
-    threads = [threading.Thread(target=run) for _ in range(clients)]
-    began = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    taken.sort()
-    return len(taken) / (time.monotonic() - began), 1e3 * taken[len(taken) // 2], 1e3 * taken[int(len(taken) * 0.99)]
-
-
-def _print(figures: dict[tuple[str, int], list[tuple[float, float, float]]]) -> None:
-    print(f"\n{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; medians of {ROUNDS} rounds of {ROUND_S:g} s\n")
-    print("| system | clients | predictions/s | × plain Celery | p50, ms | p99, ms |\n|---|---|---|---|---|---|")
-    for (name, clients), rounds in figures.items():
-        rate, p50, p99 = (statistics.median(column) for column in zip(*rounds, strict=True))
-        base = statistics.median(each[0] for each in figures["plain Celery", clients])
-        print(f"| {name} | {clients} | {rate:.0f} | {rate / base:.1f} | {p50:.1f} | {p99:.1f} |")
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # PostgreSQL's user must find its own folder in it
+        yield folder
 
 
 if __name__ == "__main__":

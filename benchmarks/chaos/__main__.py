@@ -19,7 +19,7 @@ from benchmarks.chaos.faults import FAULTS, Fault, Scene, tmpfs
 from benchmarks.chaos.judge import Row, judge_on, wait_done
 from benchmarks.chaos.load import Load
 from benchmarks.chaos.servers import Missing, MlflowServer, Postgres
-from benchmarks.chaos.stack import Stack, until
+from benchmarks.stack import Stack, until
 
 MARGIN_S = 15.0  # beyond lease and work, after the end of the fault
 DISK_MB = 700

@@ -16,7 +16,7 @@ import httpx
 from benchmarks.chaos.judge import OPEN, Row, judge
 from benchmarks.chaos.load import Load
 from benchmarks.chaos.servers import Missing
-from benchmarks.chaos.stack import ROOT, until
+from benchmarks.stack import ROOT, until
 from embedded.ports import free_port
 
 PATIENCE_S = 90.0

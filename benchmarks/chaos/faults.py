@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.chaos import processes
+from benchmarks import processes
 from benchmarks.chaos.load import training_rows, upload
 from benchmarks.chaos.servers import Missing, MlflowServer, Postgres
-from benchmarks.chaos.stack import ROOT, Stack, until
+from benchmarks.stack import ROOT, Stack, until
 from jobs.kinds import QUEUES
 from jobs.messages import Heard, celery_message
 

@@ -17,9 +17,9 @@ import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from benchmarks.chaos import processes
+from benchmarks import processes
 from benchmarks.chaos.judge import Row
-from benchmarks.chaos.stack import ROOT, until
+from benchmarks.stack import ROOT, until
 from embedded.broker import find_server
 from embedded.ports import free_port
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.chaos import processes
-from benchmarks.chaos.stack import ROOT, until
+from benchmarks import processes
+from benchmarks.stack import ROOT, until
 from embedded.ports import free_port
 
 
@@ -46,6 +46,12 @@ class Postgres:
         """DATABASE_URL of its database."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
+    @property
+    def pid(self) -> int:
+        """The server's first process; as root that is the child of what was started."""
+        file = self.folder / "db" / "postmaster.pid"
+        return int(file.read_text().split()[0]) if file.exists() else 0
+
     def start(self) -> None:
         """Start it and wait until it takes connections; after a kill it recovers first."""
         options = ["-D", str(self.folder / "db"), "-p", str(self.port), "-k", str(self.folder), "-h", "127.0.0.1"]
@@ -57,11 +63,11 @@ class Postgres:
 
     def kill(self) -> None:
         """kill -9 of the server, whose children end with it."""
-        file = self.folder / "db" / "postmaster.pid"
-        processes.kill([int(file.read_text().split()[0])] if file.exists() else [])
+        pid = self.pid
+        processes.kill([pid] if pid else [])
         if self._process is not None:
             self._process.wait(10)
-        file.unlink(missing_ok=True)
+        (self.folder / "db" / "postmaster.pid").unlink(missing_ok=True)
         time.sleep(0.3)  # its children notice that it is gone, and let the shared memory go
 
     def remove(self) -> None:

@@ -11,10 +11,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.chaos import processes
+from benchmarks import processes
 from benchmarks.chaos.judge import Row, judge_on, wait_done
 from benchmarks.chaos.load import Load
-from benchmarks.chaos.stack import Stack
+from benchmarks.stack import Stack
 
 EVERY_S = 10.0
 WARM = 1 / 3  # the first third fills caches and pools; the rest is compared

@@ -15,12 +15,12 @@ from pathlib import Path
 import httpx
 import redis
 
-from benchmarks.chaos import processes
-from benchmarks.chaos.processes import Seen
+from benchmarks import processes
+from benchmarks.processes import Seen
 from embedded.ports import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
-PROBLEMS = Path(__file__).parent / "problems"
+ROOT = Path(__file__).resolve().parents[1]
+PROBLEMS = ROOT / "benchmarks" / "chaos" / "problems"
 START_S = 180.0
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+LISTEN = "0A"  # the state's code in /proc/net/tcp
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,48 @@ def kill(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> int:
     return count
 
 
+def tree(roots: Iterable[int]) -> list[int]:
+    """These processes and all that descend from them, as far as they live."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        fields = _stat(int(entry.name))
+        if fields:
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, waiting = [], [pid for pid in roots if _stat(pid)]
+    while waiting:
+        pid = waiting.pop()
+        found.append(pid)
+        waiting += children.get(pid, [])
+    return found
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """Seconds of CPU that these have used so far, with those of their children that have ended; to a hundredth."""
+    ticks = sum(sum(int(field) for field in fields[11:15]) for pid in pids if (fields := _stat(pid)))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def listens(pids: Iterable[int], port: int) -> bool:
+    """Whether one of these processes listens on the port, and nobody else does."""
+    sockets = set(_listeners(port))
+    if not sockets:
+        return False
+    for pid in pids:
+        try:
+            sockets -= {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+        except OSError:  # it has ended, or closed a file, since it was listed
+            continue
+    return not sockets
+
+
+def _listeners(port: int) -> Iterator[str]:
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        for line in table.read_text().splitlines()[1:] if table.exists() else ():
+            fields = line.split()
+            if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                yield f"socket:[{fields[9]}]"
+
+
 def resident_mb(pid: int) -> float:
     """Resident memory, MiB; 0 if it has ended."""
     fields = _read(Path(f"/proc/{pid}/statm")).split()
@@ -59,9 +103,15 @@ def open_files(pid: int) -> int:
         return 0
 
 
+def _stat(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat from the state on; none if it has ended."""
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(b") ")[2].split()
+    return [] if not fields or fields[0] == b"Z" else fields
+
+
 def _seen(entry: Path) -> Seen | None:
-    status = _read(entry / "stat").rpartition(b") ")[2].split()
-    if not status or status[0] == b"Z":
+    status = _stat(int(entry.name))
+    if not status:
         return None
     command = tuple(_read(entry / "cmdline").decode(errors="replace").split("\0"))
     return Seen(int(entry.name), int(status[1]), command)
