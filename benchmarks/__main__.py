@@ -62,9 +62,8 @@ def _measure(asked: argparse.Namespace, plan: Plan) -> str:
         models.mkdir()
         ours = Ours()
         second = [Ours(postgres=True)] if asked.postgres else []
-        peers = _started(
-            [ours, *second, *(FOREIGN[key]() for key in asked.peers.split(",") if key)], folder, models, after, missing
-        )
+        foreign = [FOREIGN[key]() for key in asked.peers.split(",") if key]
+        peers = _started([ours, *second, *foreign], folder, models, after, missing)
         questions = _questions(models)
         measured = rounds.measure(peers, questions, plan)
         parts = [table.systems(measured, peers, missing)]

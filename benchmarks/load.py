@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 TOLERANCE = 1e-9  # of a probability
-POLL_FIRST_S, POLL_GROWS, POLL_MOST_S = 0.002, 1.5, 0.05  # a poller's pauses: it asks soon, then less and less often
+POLL_FIRST_S, POLL_GROWS, POLL_MOST_S = 0.002, 2.0, 0.25  # a poller's pauses: it asks soon, then less and less often
 FINISH_S = 60.0  # how long the requests that are under way may take after the end
 
 

@@ -31,8 +31,8 @@ class Machine:
         return (
             f"{now}, {os.cpu_count()} cores ({model[1] if model else platform.machine()}), Python {platform.python_version()}; "
             f"load average {self.load_before:.1f} before, {self.load_after:.1f} after, with its own work. Medians of "
-            f"{plan.rounds} interleaved rounds of {plan.crowd_s:g} s at {CLIENTS} clients and {plan.lone_s:g} s with one, one row "
-            "a request, every answer compared with `predict_proba`. Client and servers share the cores."
+            f"{plan.rounds} interleaved rounds of {plan.crowd_s:g} s at {CLIENTS} clients and {plan.lone_s:g} s with one, one "
+            "row a request, every answer compared with `predict_proba`. Client and servers share the cores."
         )
 
 

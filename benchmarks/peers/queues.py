@@ -10,7 +10,7 @@ from benchmarks.peers.peer import CORES, Foreign
 from embedded.broker import find_server
 from embedded.ports import free_port
 
-FRONT = f"gunicorn {CORES} workers × 32 threads"
+FRONT = "gunicorn, one process of 64 threads"
 
 
 class Queue(Foreign):
@@ -30,8 +30,8 @@ class Queue(Foreign):
         """Redis, the workers, the front."""
         redis = [find_server().path, "--port", str(self._broker), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
         front = [
-            "gunicorn", "--bind", f"127.0.0.1:{self.port}", "--worker-class", "gthread", "--workers", str(CORES),
-            "--threads", "32", "--keep-alive", "75", "--backlog", "2048", "--log-level", "error", "server:app",
+            "gunicorn", "--bind", f"127.0.0.1:{self.port}", "--worker-class", "gthread", "--workers", "1",
+            "--threads", "64", "--keep-alive", "75", "--backlog", "2048", "--log-level", "error", "server:app",
         ]  # fmt: skip
         return [redis, *self.workers(), front]
 
