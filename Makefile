@@ -9,7 +9,7 @@ RUN := .venv/bin/python
 UV := PYTHONPATH=.boot UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy $(PYTHON) -m uv
 PYTEST_ARGS ?=
 
-.PHONY: help demo up test check format bench chaos soak env lock clean
+.PHONY: help demo up test check format bench profile chaos soak env lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name what; do \
@@ -33,8 +33,8 @@ format: .venv/.dev  ## format the code, mend what the linter can
 	@$(RUN) -m ruff check --fix-only --quiet .
 	@$(RUN) -m ruff format .
 
-bench: .venv/.dev  ## the benchmarks, written to benchmarks/results
-	@$(RUN) -m benchmarks
+bench: .venv/.dev  ## our stack and its peers, and every goal: docs/performance.md (BENCH_ARGS="--quick")
+	@$(RUN) -m benchmarks $(BENCH_ARGS)
 
 chaos: .venv/.dev  ## the fault suite: what is done to the stack, and that no accepted job is lost (CHAOS_ARGS="--faults a,e --postgres")
 	@$(RUN) -m benchmarks.chaos $(CHAOS_ARGS)
@@ -44,6 +44,9 @@ soak: .venv/.dev  ## 15 minutes at 80 jobs/s: memory and open files of every pro
 
 env:  ## write .env with fresh secrets for docker compose; never overwrites one
 	@$(PYTHON) .ci/fresh_env.py
+
+profile: .venv/.dev  ## CPU of each stage that a request goes through (PROFILE_ARGS="--model rf")
+	@$(RUN) -m benchmarks.profile $(PROFILE_ARGS)
 
 lock: .boot/.done  ## bring uv.lock up to date with pyproject.toml
 	@$(UV) lock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,14 +85,15 @@ class Ours(Peer):
 
     Args:
         postgres: keep the ledger on a PostgreSQL server of the bench's own instead of SQLite.
+        also: further variables of its environment.
     """
 
-    def __init__(self, postgres: bool = False) -> None:
+    def __init__(self, postgres: bool = False, also: Mapping[str, str] | None = None) -> None:
         self.name = "Continual ML, PostgreSQL" if postgres else "Continual ML, SQLite"
         self.about = "as `make up` starts it, `Prefer: wait`; " + (
             "PostgreSQL with its defaults (fsync, synchronous_commit on)" if postgres else "SQLite in WAL mode, synchronous=FULL"
         )
-        self._wants_postgres = postgres
+        self._wants_postgres, self._also = postgres, dict(also or {})
         self._postgres: Postgres | None = None
         self._key = ""
 
@@ -103,7 +104,7 @@ class Ours(Peer):
         for name, estimator in ESTIMATORS.items():
             declare(problems, name, estimator, 2)
         declare(problems, "wide", ESTIMATORS["lr"], 20)
-        settings = dict(SETTINGS)
+        settings = SETTINGS | self._also
         if self._wants_postgres:
             folder.chmod(0o711)  # its user must find its own folder
             self._postgres = Postgres(folder / "postgres")
