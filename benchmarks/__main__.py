@@ -66,9 +66,9 @@ def _measure(asked: argparse.Namespace, plan: Plan) -> str:
         peers = _started([ours, *second, *foreign], folder, models, after, missing)
         questions = _questions(models)
         measured = rounds.measure(peers, questions, plan)
-        parts = [table.systems(measured, peers, missing)]
-        found = ratios.goals(measured, ours.name)
-        parts += [markdown(found)] if asked.no_goals else _goals(found, ours, peers, questions, folder, not asked.quick)
+        found = [goal for peer in (ours, *second) for goal in ratios.goals(measured, peer.name)]
+        parts = [] if asked.no_goals else _further(found, ours, peers, questions, folder, not asked.quick)
+        parts = [table.systems(measured, peers, missing), markdown(found), *parts]
     return "\n\n".join([Machine(before, os.getloadavg()[0]).line(plan), *parts]) + "\n"
 
 
@@ -92,25 +92,35 @@ def _questions(models: Path) -> Questions:
     return Questions(rows.tolist(), {name: each.predict_proba(rows)[:, 1].tolist() for name, each in fitted.items()})
 
 
-def _goals(found: list[Goal], ours: Ours, peers: Sequence[Peer], questions: Questions, folder: Path, whole: bool) -> list[str]:
-    """Every goal that the rounds do not answer, and the tables of bulk and of the queueing model."""
-    bulk.train(ours, folder / "models")
+def _further(found: list[Goal], ours: Ours, peers: Sequence[Peer], questions: Questions, folder: Path, whole: bool) -> list[str]:
+    """Add every goal that the rounds do not answer; the tables of bulk and of the queueing model."""
     naive = next((peer for peer in peers if isinstance(peer, NaiveCelery)), None)
-    carried, sizes = bulk.measure(ours, naive, folder, whole, times=3 if whole else 2)
-    found = [*found, *carried]
+    tables: list[str] = []
+
+    def of_bulk() -> list[Goal]:
+        bulk.train(ours, folder / "models")
+        goals, sizes = bulk.measure(ours, naive, folder, whole, times=3 if whole else 2)
+        tables.extend(["**Bulk**", sizes])
+        return goals
+
+    def of_queueing() -> list[Goal]:
+        tables.extend(["**The queueing model**", queueing.compare(ours, questions, 4.0 if whole else 1.5)])
+        return []
+
     with ours.stack.client(timeout_s=120) as client:
         asks: tuple[tuple[str, Callable[[], list[Goal]]], ...] = (
+            ("bulk", of_bulk),
             ("register a model", registering.goals),
             ("API import", importing.goals),
             ("learning", lambda: learning.goals(client)),
             ("check", lambda: checks.goals(folder, whole)),
             ("swaps", lambda: swaps.goals(ours, client, 100 if whole else 10)),
             ("scaling", lambda: scaling.goals(ours, questions, 3.0 if whole else 1.0)),
+            ("queueing model", of_queueing),
         )
         for name, ask in asks:
             found += _attempt(name, ask)
-    modelled = queueing.compare(ours, questions, 4.0 if whole else 1.5)
-    return [markdown(found), "**Bulk**", sizes, "**The queueing model**", modelled]
+    return tables
 
 
 def _attempt(name: str, ask: Callable[[], list[Goal]]) -> list[Goal]:
@@ -120,7 +130,7 @@ def _attempt(name: str, ask: Callable[[], list[Goal]]) -> list[Goal]:
         return ask()
     except Exception as fault:  # noqa: BLE001 - told in the table, as a goal that was not reached
         traceback.print_exc()
-        return [Goal(name, "to be measured", f"{type(fault).__name__}: {fault}", False)]
+        return [Goal(name, "to be measured", f"{type(fault).__name__}: {fault}"[:300], False)]
 
 
 @contextmanager

@@ -69,11 +69,11 @@ class Measured:
 
 
 def measure(peers: Sequence[Peer], questions: Questions, plan: Plan) -> Measured:
-    """Ask every system about every model in each round."""
+    """Ask every system about every model in each round, in turns, there and back: nobody is always first."""
     measured = Measured()
     for number in range(plan.rounds):
         for model in questions.expected:
-            for peer in peers:
+            for peer in peers if number % 2 == 0 else reversed(peers):
                 sample = _round(peer, peers, model, questions, plan, measured.faults)
                 measured.samples.setdefault((peer.name, model), []).append(sample)
                 print(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from benchmarks.goals.goal import Goal
 from benchmarks.rounds import CLIENTS, Measured
 
@@ -14,7 +16,7 @@ LONE_MS, ACCEPT_MS = (3.0, 10.0), 100.0
 
 
 def goals(measured: Measured, ours: str) -> list[Goal]:
-    """A line for each; one whose peer was not there says so."""
+    """A line for each that concerns the system called `ours`; one whose peer was not there says so."""
     found = [_faster(measured, ours, *each) for each in FASTER]
     found += [_thriftier(measured, ours, *each) for each in THRIFTIER]
     p50 = measured.median(ours, "lr", lambda sample: sample.lone_p50)
@@ -27,7 +29,8 @@ def goals(measured: Measured, ours: str) -> list[Goal]:
     accept = max(measured.median(ours, model, lambda sample: sample.accept_p99 or 0.0) for model in TITLES)
     found.append(Goal(f"accept (202) p99 at {CLIENTS} clients", f"≤ {ACCEPT_MS:g} ms", f"{accept:.0f} ms", accept <= ACCEPT_MS))
     failed = sum(sample.failed for (name, _), samples in measured.samples.items() if name == ours for sample in samples)
-    return [*found, Goal("requests failed in all rounds", "0", str(failed), failed == 0)]
+    found.append(Goal("requests failed in all rounds", "0", str(failed), failed == 0))
+    return [replace(goal, what=f"{goal.what} ({ours.rpartition(', ')[2]})") for goal in found]
 
 
 def _faster(measured: Measured, ours: str, peer: str, model: str, least: float) -> Goal:

@@ -39,7 +39,7 @@ Totals = dict[str, tuple[float, float]]  # stage → (calls, CPU seconds)
 
 
 def main() -> int:
-    """Print the table; 1 if a function of the list does not exist, or is never called under load."""
+    """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="of load for each number of clients")
     parser.add_argument("--model", choices=("lr", "rf"), default="lr")
@@ -101,11 +101,17 @@ def _totals(told: Path, root: int) -> Totals:
 
 
 def _costs(role: str, before: Totals, after: Totals, done: int) -> dict[str, Cost]:
-    """By `role stage`; what no stage has is the process's `rest`."""
+    """By `role stage`; what no stage has is the process's `rest`.
+
+    Raises:
+        RuntimeError: a module of the list is not there.
+    """
     found: dict[str, Cost] = {}
     named = 0.0
     for stage, _, _ in STAGES[role]:
-        calls, seconds = (after.get(stage, (0, 0.0))[i] - before.get(stage, (0, 0.0))[i] for i in (0, 1))
+        if stage not in after:
+            raise RuntimeError(f"the {role} process has not loaded what benchmarks/profile/stages.py calls {stage}")
+        calls, seconds = (after[stage][i] - before[stage][i] for i in (0, 1))
         named += seconds
         found[f"{role} {stage}"] = Cost(1e6 * seconds / done, calls / done)
     whole = after["process"][1] - before["process"][1]
