@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,9 +43,12 @@ def systems(measured: Measured, peers: Sequence[Peer], missing: Sequence[str]) -
     lines = [f"| system | model | {figures} | 202 p99 at {CLIENTS}, ms | failed |", "|---" * 9 + "|"]
     for model, title in TITLES.items():
         lines += [_row(measured, peer.name, model, title) for peer in peers if (peer.name, model) in measured.samples]
-    others = max(sample.others_share for samples in measured.samples.values() for sample in samples)
+    others = [100 * sample.others_share for samples in measured.samples.values() for sample in samples]
     notes = [f"- {peer.name}: {peer.about}." for peer in peers] + [f"- Left out: {each}" for each in missing]
-    notes.append(f"- While one system was asked, the others together used at most {100 * others:.0f} % of one core.")
+    usual, most = statistics.median(others), max(others)
+    notes.append(
+        f"- While one system was asked, the others together used {usual:.0f} % of one core in the median, {most:.0f} % at most."
+    )
     notes += [f"- Failed: {fault}" for fault in sorted(measured.faults)[:5]]
     return "\n".join([*lines, "", *notes])
 

@@ -137,7 +137,7 @@ def _watching(ours: Ours) -> Iterator[dict[str, float]]:
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.05):
+        while not over.wait(0.2):
             for seen in ours.stack.processes("predict", "general", "worker"):
                 most[seen.role] = max(most.get(seen.role, 0.0), processes.resident_mb(seen.pid))
 
