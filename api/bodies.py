@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 from flask import request
+from gunicorn.http.body import Body as Received
+from gunicorn.http.body import LengthReader
 from pydantic import BaseModel, ConfigDict
 
 from api.errors import Fault, Refused, log, unfit
@@ -53,20 +55,47 @@ def announced_length() -> int | None:
     return request.content_length
 
 
-def chunks() -> Iterator[bytes]:
-    """The body as it arrives, announced or chunked.
+def chunks() -> Iterator[bytes | memoryview]:
+    """The body as it arrives, announced or chunked; a chunk holds until the next one is asked for.
 
     Raises:
         Refused: 413 when it is larger than MAX_BODY_MB; 400 when it ends early.
     """
     announced, most, size = announced_length(), limit(), 0
-    while chunk := request.stream.read(CHUNK):
+    for chunk in _arriving():
         size += len(chunk)
         if size > most:
             raise too_large()
         yield chunk
     if announced is not None and size < announced:
         raise Refused(400, f"The body ended after {size} of {announced} bytes.")
+
+
+def _arriving() -> Iterator[bytes | memoryview]:
+    body = request.environ["wsgi.input"]
+    if isinstance(body, Received) and isinstance(body.reader, LengthReader):
+        yield from _from_socket(body.reader)
+        return
+    while chunk := request.stream.read(CHUNK):
+        yield chunk
+
+
+def _from_socket(reader: Any) -> Iterator[bytes | memoryview]:
+    """A body of known length, straight from the socket: gunicorn would pass it on in pieces of 1,024 bytes, at 5 ms a MB.
+
+    Args:
+        reader: gunicorn's; it is told what was taken, for it must know where the next request begins.
+    """
+    ahead = reader.unreader.take_buffered()
+    reader.unreader.unread(ahead[reader.length :])
+    ahead = ahead[: reader.length]
+    reader.length -= len(ahead)
+    if ahead:
+        yield ahead
+    space = memoryview(bytearray(min(CHUNK, reader.length)))
+    while reader.length and (count := reader.unreader.sock.recv_into(space[: reader.length])):
+        reader.length -= count
+        yield space[:count]
 
 
 def too_large() -> Refused:
@@ -90,7 +119,10 @@ def drain() -> None:
 
 def read() -> bytes:
     """The whole body (see `chunks`)."""
-    return b"".join(chunks())
+    whole = bytearray()
+    for chunk in chunks():
+        whole += chunk
+    return bytes(whole)
 
 
 def decode(data: bytes | msgspec.Raw, type_: Any = Any, *place: str) -> Any:

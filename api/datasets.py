@@ -82,7 +82,7 @@ def _format_of(file: FileStorage) -> str:
     return ENDINGS[ending]
 
 
-def _chunks(file: FileStorage) -> Iterator[bytes]:
+def _chunks(file: FileStorage) -> Iterator[bytes | memoryview]:
     while chunk := file.stream.read(bodies.CHUNK):
         yield chunk
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 from flask import Response
@@ -16,7 +17,13 @@ from storage.ids import new_id
 
 
 def accept_table(
-    kind: Kind, model: str, format_: str, payload: Mapping[str, object], chunks: Iterable[bytes], asked: Asked, salt: bytes = b""
+    kind: Kind,
+    model: str,
+    format_: str,
+    payload: Mapping[str, object],
+    chunks: Iterable[bytes | memoryview],
+    asked: Asked,
+    salt: bytes = b"",
 ) -> Response:
     """Store the table under the job's id and accept the job.
 
@@ -30,15 +37,20 @@ def accept_table(
     """
     artifacts = house().artifacts
     job_id = new_id(house().clock())
-    name, kept = f"bodies/{job_id}/table.{format_}", False
+    name, kept, body = f"bodies/{job_id}/table.{format_}", False, hashlib.sha256()
     try:
-        size, sha256 = artifacts.write(name, chunks)
-        if size == 0:
+        if artifacts.write(name, _hashed(chunks, body) if asked.key else chunks) == 0:
             raise Refused(400, "The body is empty: expected a table.")
         new = new_job(kind, model, msgspec.json.encode(payload), name, BULK, job_id)
-        accepted, answered = accept(new, asked, digest_of(salt, bytes.fromhex(sha256)))
+        accepted, answered = accept(new, asked, digest_of(salt, body.digest()))
         kept = not accepted.replayed
     finally:
         if not kept:
             artifacts.remove(f"bodies/{job_id}")
     return answered
+
+
+def _hashed(chunks: Iterable[bytes | memoryview], digest: hashlib._Hash) -> Iterator[bytes | memoryview]:
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk

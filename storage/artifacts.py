@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-
-class TooLarge(ValueError):
-    """A stream holds more bytes than it may."""
 
 
 class Artifacts:
@@ -37,28 +34,19 @@ class Artifacts:
         """A path to write to; at the end of the block the file is flushed to disk and appears under `name`."""
         target = self.path(name)
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = target.with_name(f"{target.name}.{os.getpid()}.part")
+        draft = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")  # containers share pids: only chance is one's own
         try:
             yield draft
             settle(draft, target)
         finally:
             draft.unlink(missing_ok=True)
 
-    def write(self, name: str, chunks: Iterable[bytes], most: int | None = None) -> tuple[int, str]:
-        """Store a stream. Returns its length in bytes and its SHA-256 in hex.
-
-        Raises:
-            TooLarge: it has more than `most` bytes; nothing is stored then.
-        """
-        digest, size = hashlib.sha256(), 0
+    def write(self, name: str, chunks: Iterable[bytes | memoryview]) -> int:
+        """Store a stream; if it raises, nothing is stored. Returns its length in bytes."""
         with self.writing(name) as draft, draft.open("wb") as file:
             for chunk in chunks:
-                size += len(chunk)
-                if most is not None and size > most:
-                    raise TooLarge(f"more than {most} bytes")
-                digest.update(chunk)
                 file.write(chunk)
-        return size, digest.hexdigest()
+            return file.tell()
 
     def digest(self, name: str) -> str:
         """Hex SHA-256 of an artifact."""
@@ -83,7 +71,12 @@ def settle(draft: Path, target: Path) -> None:
     with draft.open("rb+") as file:
         os.fsync(file.fileno())
     draft.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
+    settle_name(target)
+
+
+def settle_name(path: Path) -> None:
+    """Make a file's name survive a power cut: it is its folder's content."""
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

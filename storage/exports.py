@@ -1,7 +1,7 @@
 """Result files in the format a client asks for. pyarrow is imported when the first table leaves, not at start.
 
-A large result lies as an Arrow IPC file of record batches; it is read and sent batch by batch, so that memory stays
-bounded whatever its length. A small one comes from the JSON of its job.
+A large result lies as an Arrow stream, which is sent as it is; other formats are made of it batch by batch, so that memory
+stays bounded whatever its length. A small one comes from the JSON of its job.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from typing import Any
 
 import msgspec
 
-ROWS_AT_ONCE = 65_536  # rows of a Parquet row group or of one piece of the answer
+MAGIC = b"ARROW1"  # how an Arrow file begins, and a stream does not
+SHARE = "probability_"  # a class's column
+UNIQUE = "prediction_id"  # a column that a dictionary only makes longer
+ROWS_AT_ONCE = 16_384  # rows of a Parquet row group or of one piece of the answer
 FORMULA = r"^[=+\-@\t\r]"  # text cells that a spreadsheet would run
 
 
@@ -54,42 +57,16 @@ class _Pieces:
         return taken
 
 
-def of_file(path: Path, job_id: str | None) -> tuple[Any, Iterator[Any]]:
-    """The schema and the tables of a result file, each of at most ROWS_AT_ONCE rows.
-
-    Args:
-        job_id: for a prediction: a first column `prediction_id`, `<job id>:<row>`, is added.
-    """
+def of_file(path: Path) -> tuple[Any, Iterator[Any]]:
+    """The schema and the tables of an Arrow file or stream, each of at most ROWS_AT_ONCE rows."""
     import pyarrow as pa
 
-    source = pa.ipc.open_file(pa.memory_map(str(path)))
-    schema = source.schema.insert(0, pa.field("prediction_id", pa.string())) if job_id else source.schema
-    return schema, _tables(source, job_id)
-
-
-def _tables(source: Any, job_id: str | None) -> Iterator[Any]:
-    import pyarrow as pa
-
-    held: list[Any] = []
-    start = 0
-    for number in range(source.num_record_batches):
-        held.append(source.get_batch(number))
-        if sum(len(batch) for batch in held) >= ROWS_AT_ONCE or number == source.num_record_batches - 1:
-            table = pa.Table.from_batches(held, source.schema)
-            held = []
-            for first in range(0, table.num_rows, ROWS_AT_ONCE):
-                piece = table.slice(first, ROWS_AT_ONCE)
-                yield _numbered(piece, job_id, start) if job_id else piece
-                start += piece.num_rows
-
-
-def _numbered(table: Any, job_id: str, start: int) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    numbers = pa.array(range(start, start + table.num_rows), pa.int64()).cast(pa.string())
-    ids = pc.binary_join_element_wise(pa.scalar(job_id), numbers, ":")
-    return table.add_column(0, "prediction_id", ids)
+    with pa.memory_map(str(path)) as file:
+        is_file = file.read(len(MAGIC)) == MAGIC
+        file.seek(0)
+        with pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file) as source:
+            whole = source.read_all()  # mapped, not loaded
+    return whole.schema, (whole.slice(first, ROWS_AT_ONCE) for first in range(0, whole.num_rows, ROWS_AT_ONCE))
 
 
 def of_predictions(predictions: Sequence[Mapping[str, Any]]) -> tuple[Any, Iterator[Any]]:
@@ -100,7 +77,7 @@ def of_predictions(predictions: Sequence[Mapping[str, Any]]) -> tuple[Any, Itera
         name: [each[name] for each in predictions] for name in ("prediction_id", "label", "value") if name in predictions[0]
     }
     for name in predictions[0].get("probabilities", {}):
-        columns[f"probability_{name}"] = [each["probabilities"][name] for each in predictions]
+        columns[f"{SHARE}{name}"] = [each["probabilities"][name] for each in predictions]
     table = pa.table(columns)
     return table.schema, iter([table])
 
@@ -122,7 +99,7 @@ def _writer(sink: _Pieces, schema: Any, format_: str) -> Any:
     if format_ == "parquet":
         import pyarrow.parquet
 
-        return pa.parquet.ParquetWriter(file, schema)
+        return pa.parquet.ParquetWriter(file, schema, use_dictionary=[name for name in schema.names if name != UNIQUE])
     if format_ == "arrow":
         return pa.ipc.new_stream(file, schema)
     import pyarrow.csv
@@ -150,21 +127,39 @@ def as_json(head: Mapping[str, Any], tables: Iterator[Any]) -> Iterator[bytes]:
     yield msgspec.json.encode(head)[:-1] + (b"," if head else b"") + b'"predictions":['
     comma = b""
     for table in tables:
-        columns = {name: table.column(name).to_pylist() for name in table.column_names}
-        rows = msgspec.json.encode(_rows(columns))[1:-1]
-        if rows:
-            yield comma + rows
-            comma = b","
+        yield comma + _rows(table)
+        comma = b","
     yield b"]}"
 
 
-def _rows(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-    ids = columns["prediction_id"]
-    if "value" in columns:
-        return [{"prediction_id": id_, "value": value} for id_, value in zip(ids, columns["value"], strict=True)]
-    names = [name.removeprefix("probability_") for name in columns if name.startswith("probability_")]
-    shares = zip(*(columns[f"probability_{name}"] for name in names), strict=True)
-    return [
-        {"prediction_id": id_, "label": label, "probabilities": dict(zip(names, row, strict=True))}
-        for id_, label, row in zip(ids, columns["label"], shares, strict=True)
-    ]
+def _rows(table: Any) -> bytes:
+    """The rows as JSON objects between commas, made column by column: a large answer has no time for Python's objects."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    parts: list[Any] = [f'{{"{UNIQUE}":"', table.column(UNIQUE), '"']
+    for name in ("label", "value"):
+        if name in table.column_names:
+            parts += [f',"{name}":', _texts(table.column(name))]
+    shares = [name for name in table.column_names if name.startswith(SHARE)]
+    opening = ',"probabilities":{'
+    for name in shares:
+        key = msgspec.json.encode(name.removeprefix(SHARE)).decode()
+        parts += [f"{opening}{key}:", _texts(table.column(name))]
+        opening = ","
+    rows = pc.binary_join_element_wise(*parts, "}}" if shares else "}", "").combine_chunks()
+    whole = pa.ListArray.from_arrays(pa.array([0, len(rows)], pa.int32()), rows)
+    joined: bytes = pc.binary_join(whole, ",")[0].as_buffer().to_pybytes()
+    return joined
+
+
+def _texts(column: Any) -> Any:
+    """The JSON of each value: numbers as they are, and each different text or truth encoded once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not (pa.types.is_string(column.type) or pa.types.is_boolean(column.type)):
+        return column.cast(pa.string())
+    known = column.unique()
+    encoded = pa.array([msgspec.json.encode(value).decode() for value in known.to_pylist()], pa.string())
+    return encoded.take(pc.index_in(column, value_set=known).combine_chunks())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from ml.prediction import Prediction
 
 
@@ -35,9 +38,13 @@ def class_name(label: object) -> str:
     return str(label).lower() if isinstance(label, bool) else str(label)
 
 
-def prediction_columns(said: Prediction) -> dict[str, Any]:
-    """A prediction as columns: `label` and `probability_<class>`, or `value`."""
+def prediction_batch(job_id: str, said: Prediction, start: int) -> pa.RecordBatch:
+    """A prediction as columns: `prediction_id`, numbered from `start`, then `label` and `probability_<class>`, or `value`."""
+    numbers = pa.arange(start, start + len(said.labels)).cast(pa.string())
+    columns: dict[str, Any] = {"prediction_id": pc.binary_join_element_wise(pa.scalar(job_id), numbers, ":")}
     if said.probabilities is None:
-        return {"value": said.labels}
-    shares = {f"probability_{class_name(each)}": said.probabilities[:, k] for k, each in enumerate(said.classes)}
-    return {"label": said.labels, **shares}
+        columns["value"] = pa.array(said.labels)
+    else:
+        columns["label"] = pa.array(said.labels)
+        columns |= {f"probability_{class_name(c)}": pa.array(said.probabilities[:, k]) for k, c in enumerate(said.classes)}
+    return pa.RecordBatch.from_pydict(columns)

@@ -1,89 +1,122 @@
-"""Bulk predictions by claim check: the rows are a file, the answer is a file, and memory stays bounded by a chunk."""
+"""Bulk predictions by claim check: the rows are a file, the answer is a file, and memory stays bounded by a chunk.
+
+A job whose worker was lost goes on where that was, with the version that began it: one job, one version, also where
+another one serves by then. Where that version cannot be had any more, it starts anew with the champion.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import Connection
 
+from jobs.kinds import ROWS_AT_ONCE
 from ml.prediction import predict
 from ml.rows import Rows, take, unpack
+from problems.declaration import Problem
 from problems.rows import PackedRows
 from storage import ledger, predictions
 from storage.jobs import Job, NewJob
 from storage.predictions import Logged
-from workers import serving, tables
-from workers.answers import Answers, class_name, prediction_columns
+from workers import partial, serving, tables
+from workers.answers import Answers, class_name, prediction_batch
 from workers.lease import Claim
+from workers.partial import Note, Partial
 from workers.room import Room
 from workers.run import Done, JobFailed
 from workers.shelf import Loaded
 
-CHUNK = 8_192  # rows in memory at once
-ROWS_IN_JSON = 1_000  # above, the job's result is a summary and the rows are a file
+CHUNK = 16_384  # rows in memory at once
+KEPT_EVERY_S = 0.5  # how much work a lost worker costs at most; as often, progress is told
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Checked rows in artifact `name`: how many, and those of [start, stop)."""
+
+    name: str
+    rows: int
+    between: Callable[[int, int], Rows]
 
 
 def work(room: Room, job: Job, claim: Claim) -> Done:
     """Predict every row of the job's file."""
+    before = partial.furthest(room.artifacts, job.id)
+    loaded = serving.version(room, job.model, before.version) if before else None
+    if before is None or loaded is None:
+        before, loaded = None, _champion(room, job.model)
+    source = _source(room, loaded.problem, before.source if before else _checked(room, job, loaded.problem))
+    if source.rows <= ROWS_AT_ONCE:
+        return _small(job, loaded, source)
+    result: dict[str, Any] = {"model": job.model, "version": loaded.version.name, "rows": source.rows}
+    name, result["labels"] = _large(room, job, claim, loaded, source, before)
+    return Done(result, name, lambda tx, now: _log(tx, job, loaded, source, now))
+
+
+def _champion(room: Room, model: str) -> Loaded:
     with room.db.read() as tx:
-        champion = serving.champion(room, tx, job.model)
+        champion = serving.champion(room, tx, model)
     if champion is None:
-        raise JobFailed("no_model", f"No champion of '{job.model}'.")
-    source, rows = _source(room, job, champion)
-    if rows <= ROWS_IN_JSON:
-        return _small(room, job, champion, source, rows)
-    name = f"results/{job.id}/{job.attempt}.arrow"
-    counts: Counter[str] = Counter()
-    with room.artifacts.writing(name) as draft:
-        writer = None
-        for done, chunk in _chunks(room, champion, source, rows):
-            claim.check()
-            columns = prediction_columns(predict(champion.pipeline, champion.problem, chunk))
-            counts.update(map(class_name, columns["label"].tolist()) if "label" in columns else ())
-            table = pa.table(columns)
-            writer = writer or pa.ipc.new_file(draft, table.schema)
-            writer.write_table(table)
-            _tell(room, job, claim, (done + len(chunk)) / rows)
-        if writer:
-            writer.close()
-    result: dict[str, Any] = {
-        "model": job.model,
-        "version": champion.version.name,
-        "rows": rows,
-        "labels": dict(counts),
-    }
-    return Done(result, name, lambda tx, now: _log(tx, job, champion, source, rows, now))
+        raise JobFailed("no_model", f"No champion of '{model}'.")
+    return champion
 
 
-def _source(room: Room, job: Job, champion: Loaded) -> tuple[str, int]:
-    """The artifact that holds the rows, checked, and how many there are."""
+def _checked(room: Room, job: Job, problem: Problem) -> str:
+    """The artifact that holds the job's rows, checked."""
     given = job.artifact or ""
-    if given.endswith(".bin"):
-        return given, PackedRows.decode(room.artifacts.path(given).read_bytes()).count
-    name = f"bodies/{job.id}/rows.arrow"
-    return name, tables.rows_to_predict(room, champion.problem, given, name)
+    return given if given.endswith(".bin") else tables.rows_to_predict(room, problem, given, f"bodies/{job.id}/rows.arrow")
 
 
-def _chunks(room: Room, champion: Loaded, source: str, rows: int) -> Iterator[tuple[int, Rows]]:
-    path = room.artifacts.path(source)
-    if source.endswith(".bin"):
-        whole = unpack(champion.problem, PackedRows.decode(path.read_bytes()))
-        for start in range(0, rows, CHUNK):
-            yield start, take(whole, slice(start, min(start + CHUNK, rows)))
-        return
-    for start in range(0, rows, CHUNK):
-        yield start, tables.rows_of(champion.problem, path, start, CHUNK)
+def _source(room: Room, problem: Problem, name: str) -> _Source:
+    path = room.artifacts.path(name)
+    if path.suffix == ".bin":
+        packed = PackedRows.decode(path.read_bytes())
+        whole = unpack(problem, packed)
+        return _Source(name, packed.count, lambda start, stop: take(whole, slice(start, stop)))
+    table = tables.mapped(path)
+    return _Source(name, table.num_rows, lambda start, stop: tables.as_rows(problem, table.slice(start, stop - start)))
 
 
-def _small(room: Room, job: Job, champion: Loaded, source: str, rows: int) -> Done:
-    parts = [chunk for _, chunk in _chunks(room, champion, source, rows)]
-    said = predict(champion.pipeline, champion.problem, parts[0])
-    answers = Answers(said).rows(job.id, 0, rows)
-    result = {"model": job.model, "version": champion.version.name, "predictions": answers}
-    return Done(result, None, lambda tx, now: _log(tx, job, champion, source, rows, now))
+def _large(
+    room: Room, job: Job, claim: Claim, loaded: Loaded, source: _Source, before: Note | None
+) -> tuple[str, dict[str, int]]:
+    """The artifact of the whole answer, and how many rows have which label."""
+    token = claim.owner.rsplit("/", 1)[-1]
+    with Partial(room.artifacts, job.id, token, source.name, loaded.version.name) as answer:
+        if before:
+            answer.adopt(before)
+        kept_at = time.monotonic()
+        for start in range(answer.note.done, source.rows, CHUNK):
+            claim.check()
+            rows = source.between(start, min(start + CHUNK, source.rows))
+            batch = prediction_batch(job.id, predict(loaded.pipeline, loaded.problem, rows), start)
+            answer.append(batch, _labels(batch))
+            if time.monotonic() - kept_at >= KEPT_EVERY_S:
+                answer.keep()
+                _tell(room, job, claim, answer.note.done / source.rows)
+                kept_at = time.monotonic()
+        name = answer.finish()
+    if before:
+        partial.forget(room.artifacts, before)
+    return name, dict(answer.labels)
+
+
+def _labels(batch: pa.RecordBatch) -> dict[str, int]:
+    if "label" not in batch.schema.names:
+        return {}
+    return {class_name(each["values"]): each["counts"] for each in pc.value_counts(batch["label"]).to_pylist()}
+
+
+def _small(job: Job, loaded: Loaded, source: _Source) -> Done:
+    said = predict(loaded.pipeline, loaded.problem, source.between(0, source.rows))
+    answers = Answers(said).rows(job.id, 0, source.rows)
+    result = {"model": job.model, "version": loaded.version.name, "predictions": answers}
+    return Done(result, None, lambda tx, now: _log(tx, job, loaded, source, now))
 
 
 def _tell(room: Room, job: Job, claim: Claim, share: float) -> None:
@@ -91,6 +124,6 @@ def _tell(room: Room, job: Job, claim: Claim, share: float) -> None:
         ledger.progress(tx, claim.owner, job.id, round(share, 4))
 
 
-def _log(tx: Connection, job: Job, champion: Loaded, source: str, rows: int, now: float) -> Sequence[NewJob]:
-    predictions.log(tx, [Logged(job.id, job.model, champion.version.name, rows, None, source, now)])
+def _log(tx: Connection, job: Job, loaded: Loaded, source: _Source, now: float) -> Sequence[NewJob]:
+    predictions.log(tx, [Logged(job.id, job.model, loaded.version.name, source.rows, None, source.name, now)])
     return ()

@@ -1,60 +1,101 @@
-"""How a table becomes checked columns. Runs in a child process; see `tables`."""
+"""How a table becomes checked columns, piece by piece. Runs in a child process; see `tables`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.ipc
-import pyarrow.parquet as pq
 
 from problems.declaration import Feature, Problem
 from problems.labels import InvalidLabel, Label, parse_label
+from workers.pieces import MOST_ERRORS, PIECE, Broken, NotNumbers, Unusable, pieces
 
-MOST_ROWS = 20_000_000
-MOST_ERRORS = 100
+CRUMBS = 1_000  # rows: pieces that are smaller on average are written anew
 Mask = Any  # a boolean pyarrow array, one value a row
+Errors = list[dict[str, Any]]  # `loc` and `msg`, as a 422 has them
+Columns = dict[str, Any]
 
 
-class Unusable(Exception):
-    """The table cannot be used: one sentence, and faults with place and message."""
+def as_is(problem: Problem, source: Path) -> bool:
+    """Check an Arrow stream, and say whether its rows can be read where they are.
 
-    def __init__(self, message: str, errors: Sequence[dict[str, Any]] = ()) -> None:
-        super().__init__(message)
-        self.kind = "invalid_rows"
-        self.errors = list(errors) or [{"loc": ["body"], "msg": message}]
+    Else they must be written anew: they have other types, are compressed, or lie in crumbs.
+
+    Raises:
+        Unusable: see `read_features`.
+    """
+    stored = {f.name: pa.float64() if f in problem.numbers else pa.string() for f in problem.features}
+    before, rows, count = pa.total_allocated_bytes(), 0, 0
+    for piece, _ in _checked(problem, source, []):
+        decompressed = pa.total_allocated_bytes() - before > max(piece.nbytes // 2, 1 << 16)
+        if decompressed or {field.name: field.type for field in piece.schema} != stored:
+            return False
+        rows, count = rows + piece.num_rows, count + 1
+    return rows >= CRUMBS * (count - 2)  # the first piece is empty, the last one may be small
 
 
-def read_features(problem: Problem, source: Path, target: Path) -> dict[str, Any]:
-    """Write the features of every row to `target`; one bad cell refuses the table.
+def read_features(problem: Problem, source: Path, target: Path) -> int:
+    """Write the features of every row to `target`, and say how many rows there are; one bad cell refuses the table.
 
     Raises:
         Unusable: naming row (from 0, without the header) and feature of the first hundred faults.
     """
-    table, broken = _table(source)
+    try:
+        return _write_checked(problem, source, target, [f.name for f in problem.features if f.type == "number"])
+    except NotNumbers:
+        return _write_checked(problem, source, target, [])
+
+
+def _write_checked(problem: Problem, source: Path, target: Path, numbers: Sequence[str]) -> int:
+    rows, file = 0, None
+    for piece, columns in _checked(problem, source, numbers):
+        table = pa.table(columns)
+        file = file or pa.ipc.new_file(target, table.schema)
+        file.write_table(table)
+        rows += piece.num_rows
+    if file:
+        file.close()
+    return rows
+
+
+def _checked(problem: Problem, source: Path, numbers: Sequence[str]) -> Iterator[tuple[pa.Table, Columns]]:
+    """Piece after piece with its features in their stored types, until the first fault.
+
+    Raises:
+        Unusable: at the end, or as soon as a hundred faults are known; there are no rows.
+        NotNumbers: see `pieces`.
+    """
+    rows, broken, errors = 0, Broken(), Errors()
+    for piece in pieces(source, broken, numbers):
+        if rows == 0:
+            _known_columns(problem, piece)
+        columns, faults = _features(problem, piece)
+        errors += _told(faults, rows)
+        rows += piece.num_rows
+        if max(len(errors), len(broken)) >= MOST_ERRORS:
+            break
+        if not errors and not broken:
+            yield piece, columns
     if broken:
-        raise Unusable(
-            f"Row {broken[0][0]}: {broken[0][1]}.",
-            [{"loc": ["row", row], "msg": msg} for row, msg in broken[:MOST_ERRORS]],
-        )
-    _known_columns(problem, table)
-    if table.num_rows == 0:
-        raise Unusable("The table has no rows: expected at least one.")
-    columns, faults = _features(problem, table)
-    errors = sorted(
-        ({"loc": ["row", row, name], "msg": msg} for name, mask, msg in faults for row in _rows(mask, MOST_ERRORS)),
-        key=lambda error: int(error["loc"][1]),  # type: ignore[call-overload]
-    )
+        told = [{"loc": ["row", row], "msg": msg} for row, msg in broken[:MOST_ERRORS]]
+        raise Unusable(f"Row {broken[0][0]}: {broken[0][1]}.", told)
     if errors:
         row, name = errors[0]["loc"][1:]
         raise Unusable(f"Row {row}, {name}: {errors[0]['msg']}.", errors[:MOST_ERRORS])
-    _write(target, columns)
-    return {"rows": table.num_rows}
+    if rows == 0:
+        raise Unusable("The table has no rows: expected at least one.")
+
+
+def _told(faults: list[tuple[str, Mask, str]], start: int) -> Errors:
+    """The faults of a piece whose first row is row `start`, by row."""
+    told = [{"loc": ["row", start + row, name], "msg": msg} for name, mask, msg in faults for row in _rows(mask, MOST_ERRORS)]
+    return sorted(told, key=lambda error: int(error["loc"][1]))
 
 
 def read_labelled(problem: Problem, source: Path, target: Path, classes: list[Label]) -> dict[str, Any]:
@@ -63,7 +104,8 @@ def read_labelled(problem: Problem, source: Path, target: Path, classes: list[La
     Raises:
         Unusable: a column is missing, or no row can be used.
     """
-    table, broken = _table(source)
+    broken = Broken()
+    table = pa.concat_tables(pieces(source, broken))
     _needed_columns(table, [*(f.name for f in problem.features), problem.label])
     columns, faults = _features(problem, table)
     labels, bad_label, label_msg = _labels(problem, table[problem.label], classes)
@@ -77,7 +119,9 @@ def read_labelled(problem: Problem, source: Path, target: Path, classes: list[La
         raise Unusable(
             f"No row of the table can be used: {json.dumps(reasons, ensure_ascii=False) if reasons else 'it is empty'}."
         )
-    _write(target, kept)
+    whole = pa.table(kept)
+    with pa.ipc.new_file(target, whole.schema) as file:
+        file.write_table(whole, max_chunksize=PIECE)
     used = {*(f.name for f in problem.features), problem.label}
     ignored = [name for name in table.column_names if name not in used]
     return {
@@ -86,78 +130,6 @@ def read_labelled(problem: Problem, source: Path, target: Path, classes: list[La
         "report": {"ignored_columns": ignored, "rejected": reasons},
         "classes": _classes(problem, kept[problem.label]),
     }
-
-
-# ---- the file
-
-
-def _table(source: Path) -> tuple[pa.Table, list[tuple[int, str]]]:
-    """The table, and the rows that are none (CSV rows of another width)."""
-    readers: dict[str, Callable[[Path], tuple[pa.Table, list[tuple[int, str]]]]] = {
-        ".csv": _csv,
-        ".parquet": lambda path: (_parquet(path), []),
-        ".arrow": lambda path: (_arrow(path), []),
-    }
-    try:
-        table, broken = readers[source.suffix](source)
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, KeyError) as wrong:
-        raise Unusable(f"The body is not readable as {source.suffix[1:]}: {_first_line(wrong)}.") from wrong
-    if len(set(table.column_names)) < len(table.column_names):
-        twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
-        raise Unusable(f"The table has two columns of one name: {', '.join(twice)}.")
-    return table, broken
-
-
-def _first_line(wrong: Exception) -> str:
-    return str(wrong).strip().splitlines()[0][:200].rstrip(".") if str(wrong).strip() else type(wrong).__name__
-
-
-def _csv(path: Path) -> tuple[pa.Table, list[tuple[int, str]]]:
-    broken: list[tuple[int, str]] = []
-
-    def note(row: pa.csv.InvalidRow) -> str:
-        broken.append(((row.number or 2) - 2, f"expected {row.expected_columns} cells, got {row.actual_columns}"))
-        return "skip"
-
-    with path.open("rb") as file:
-        header = pa.csv.open_csv(file, read_options=pa.csv.ReadOptions(use_threads=False, block_size=1 << 20)).schema.names
-    options = pa.csv.ConvertOptions(
-        column_types={name: pa.string() for name in header},
-        strings_can_be_null=True,
-        null_values=[""],
-        quoted_strings_can_be_null=False,
-    )
-    with path.open("rb") as file:
-        table = pa.csv.read_csv(
-            file,
-            read_options=pa.csv.ReadOptions(use_threads=False),
-            parse_options=pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
-            convert_options=options,
-        )
-    return table, broken
-
-
-def _parquet(path: Path) -> pa.Table:
-    file = pq.ParquetFile(path, thrift_string_size_limit=64 << 20, thrift_container_size_limit=1 << 20)
-    if file.metadata.num_rows > MOST_ROWS:
-        raise ValueError(f"it announces {file.metadata.num_rows} rows, at most {MOST_ROWS} are taken")
-    return file.read(use_threads=False)
-
-
-def _arrow(path: Path) -> pa.Table:
-    with path.open("rb") as file, pa.ipc.open_stream(file) as stream:
-        batches = []
-        for batch in stream:
-            batch.validate(full=True)
-            batches.append(batch)
-        return pa.Table.from_batches(batches, stream.schema)
-
-
-def _write(target: Path, columns: dict[str, Any]) -> None:
-    table = pa.table(columns)
-    with pa.ipc.new_file(target, table.schema) as file:
-        file.write_table(table, max_chunksize=65_536)
 
 
 # ---- columns
@@ -190,12 +162,20 @@ def _features(problem: Problem, table: pa.Table) -> tuple[dict[str, Any], list[t
             columns[feature.name] = pa.nulls(table.num_rows, pa.float64() if feature in problem.numbers else pa.string())
             continue
         given = _flat(table[feature.name])
+        if feature.type == "number" and _is_plain(given):
+            columns[feature.name] = given
+            continue
         column, wrong = _typed(feature, given)
         columns[feature.name] = column
         faults.append((feature.name, wrong, f"expected {_expected(feature)}"))
         if not feature.optional:
             faults.append((feature.name, pc.and_(pc.is_null(column), pc.invert(wrong)), "is missing and not optional"))
     return columns, faults
+
+
+def _is_plain(column: Any) -> bool:
+    """Whether these are float64 and nothing else; their sum is not finite where one of them is not (and says no too often)."""
+    return column.type == pa.float64() and column.null_count == 0 and math.isfinite(pc.sum(column, min_count=0).as_py())
 
 
 def _expected(feature: Feature) -> str:

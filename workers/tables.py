@@ -18,23 +18,31 @@ from ml.rows import Rows, from_columns
 from problems.declaration import Problem
 from problems.labels import Label
 from workers import reading
+from workers.pieces import Unusable
 from workers.room import Room
 from workers.run import JobFailed
 
 MEMORY = 3 << 30  # bytes that the reader may allocate on top of what it shares with its parent
 TIME_S = 300
+MAGIC = b"ARROW1"  # how an Arrow file begins, and a stream does not
 
 
-def rows_to_predict(room: Room, problem: Problem, source: str, target: str) -> int:
-    """Check the table in artifact `source` against the problem's features and write it as Arrow to `target`.
+def rows_to_predict(room: Room, problem: Problem, source: str, target: str) -> str:
+    """Check the table in artifact `source` against the problem's features.
+
+    Returns:
+        The artifact that holds the rows as Arrow: `source`, where they can be read as they came, else `target`.
 
     Raises:
         JobFailed: `invalid_rows`, with the first hundred faults.
         OSError: the disk is full, or the file away.
     """
+    path = room.artifacts.path(source)
+    if path.suffix == ".arrow" and _in_a_child(lambda: {"as_is": reading.as_is(problem, path)})["as_is"]:
+        return source
     with room.artifacts.writing(target) as draft:
-        report = _in_a_child(lambda: reading.read_features(problem, room.artifacts.path(source), draft))
-    return int(report["rows"])
+        _in_a_child(lambda: {"rows": reading.read_features(problem, path, draft)})
+    return target
 
 
 def rows_to_learn(room: Room, problem: Problem, source: str, target: str, classes: list[Label]) -> dict[str, Any]:
@@ -49,7 +57,11 @@ def rows_to_learn(room: Room, problem: Problem, source: str, target: str, classe
 
 def rows_of(problem: Problem, path: Path, start: int, count: int) -> Rows:
     """Rows [start, start + count) of a checked Arrow file, mapped, not loaded."""
-    columns = slice_of(path, start, count)
+    return as_rows(problem, mapped(path).slice(start, count))
+
+
+def as_rows(problem: Problem, columns: pa.Table) -> Rows:
+    """The features of a checked table."""
     features = {f.name: columns[f.name] for f in problem.features}
     plain = {f.name for f in problem.numbers}
     return from_columns(
@@ -63,13 +75,17 @@ def rows_of(problem: Problem, path: Path, start: int, count: int) -> Rows:
 
 def labels_of(problem: Problem, path: Path, start: int, count: int) -> list[Any]:
     """Labels of those rows."""
-    labels: list[Any] = slice_of(path, start, count)[problem.label].to_pylist()
+    labels: list[Any] = mapped(path)[problem.label].slice(start, count).to_pylist()
     return labels
 
 
-def slice_of(path: Path, start: int, count: int) -> pa.Table:
-    with pa.memory_map(str(path)) as mapped, pa.ipc.open_file(mapped) as file:
-        return file.read_all().slice(start, count)
+def mapped(path: Path) -> pa.Table:
+    """A whole Arrow file, or an Arrow stream as a client sent it: in the address space, not in memory."""
+    with pa.memory_map(str(path)) as file:
+        is_file = file.read(len(MAGIC)) == MAGIC
+        file.seek(0)
+        with pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file) as table:
+            return table.read_all()
 
 
 def write_columns(path: Path, columns: dict[str, Any]) -> None:
@@ -124,7 +140,7 @@ def _child(read: Callable[[], dict[str, Any]], send: int) -> None:
 def _answer(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return read()
-    except reading.Unusable as wrong:
+    except Unusable as wrong:
         return {"type": wrong.kind, "message": str(wrong), "errors": wrong.errors}
     except OSError as fault:  # a full disk is not the table's fault
         if fault.errno is None:

@@ -101,9 +101,15 @@ class Hand:
 
     def _large(self, job: Job, labels: list[int], head: dict[str, Any]) -> Outcome:
         name = f"results/{job.id}.arrow"
-        columns = {"label": labels, "probability_0": [1.0 - v for v in labels], "probability_1": [float(v) for v in labels]}
+        ids = [f"{job.id}:{n}" for n in range(len(labels))]
+        columns = {
+            "prediction_id": ids,
+            "label": labels,
+            "probability_0": [1.0 - v for v in labels],
+            "probability_1": [float(v) for v in labels],
+        }
         table = pa.table(columns)
-        with self.artifacts.writing(name) as draft, pa.ipc.new_file(str(draft), table.schema) as file:
+        with self.artifacts.writing(name) as draft, pa.ipc.new_stream(str(draft), table.schema) as file:
             file.write_table(table, max_chunksize=700)
         summary = head | {"rows": len(labels), "labels": {"0": labels.count(0), "1": labels.count(1)}}
         return Outcome(job.id, "succeeded", msgspec.json.encode(summary).decode(), result_artifact=name)

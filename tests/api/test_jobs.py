@@ -202,11 +202,11 @@ def test_text_that_a_spreadsheet_would_run_is_quoted(tmp_path: Any) -> None:
     table = pa.table({"label": ["=1+1", "@x", "plain", None, "-2"], "value": [-1.5, 2.0, 3.0, 4.0, 5.0]})
     with pa.ipc.new_file(str(tmp_path / "t.arrow"), table.schema) as file:
         file.write_table(table)
-    schema, tables = exports.of_file(tmp_path / "t.arrow", None)
+    schema, tables = exports.of_file(tmp_path / "t.arrow")
     rows = decoded(b"".join(exports.encode(schema, tables, "csv")), CSV)
     assert [row["label"] for row in rows] == ["'=1+1", "'@x", "plain", "", "'-2"]
     assert rows[0]["value"] == "-1.5"
-    schema, tables = exports.of_file(tmp_path / "t.arrow", None)
+    schema, tables = exports.of_file(tmp_path / "t.arrow")
     kept = decoded(b"".join(exports.encode(schema, tables, "arrow")), ARROW)
     assert [row["label"] for row in kept] == ["=1+1", "@x", "plain", None, "-2"]
 
@@ -215,13 +215,13 @@ def test_an_empty_result_file_is_an_empty_table(tmp_path: Any) -> None:
     """Header only, and valid JSON."""
     from storage import exports
 
-    schema = pa.schema([("label", pa.int64()), ("probability_0", pa.float64())])
+    schema = pa.schema([("prediction_id", pa.string()), ("label", pa.int64()), ("probability_0", pa.float64())])
     with pa.ipc.new_file(str(tmp_path / "t.arrow"), schema):
         pass
     for media, name in ((CSV, "csv"), (PARQUET, "parquet"), (ARROW, "arrow")):
-        full, tables = exports.of_file(tmp_path / "t.arrow", "job")
+        full, tables = exports.of_file(tmp_path / "t.arrow")
         assert decoded(b"".join(exports.encode(full, tables, name)), media) == []
-    _, tables = exports.of_file(tmp_path / "t.arrow", "job")
+    _, tables = exports.of_file(tmp_path / "t.arrow")
     assert json.loads(b"".join(exports.as_json({"model": "m"}, tables))) == {"model": "m", "predictions": []}
 
 

@@ -1,0 +1,120 @@
+"""Tables in the files of others: CSV, Parquet or an Arrow stream, read piece by piece, so that memory stays bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+PIECE = 65_536  # rows of the longest piece
+CSV_BLOCK = 1 << 20  # bytes of a CSV piece, and of the longest CSV row
+MOST_ROWS = 20_000_000
+MOST_ERRORS = 100
+Broken = list[tuple[int, str]]  # rows (from 0, without the header) that are none, and why
+
+
+class Unusable(Exception):
+    """The table cannot be used: one sentence, and faults with place and message."""
+
+    def __init__(self, message: str, errors: Sequence[dict[str, Any]] = ()) -> None:
+        super().__init__(message)
+        self.kind = "invalid_rows"
+        self.errors = list(errors) or [{"loc": ["body"], "msg": message}]
+
+
+class NotNumbers(Exception):
+    """A CSV column that should hold finite numbers has other cells, or a row is broken: read it as text to see which."""
+
+
+def pieces(source: Path, broken: Broken, numbers: Sequence[str] = ()) -> Iterator[pa.Table]:
+    """The table, piece after piece; the first one is empty and shows the columns.
+
+    Args:
+        broken: CSV rows of another width are left out and noted here.
+        numbers: columns that CSV has as float64, which is quick, and all others as text.
+
+    Raises:
+        Unusable: the file is not what its name says, or has two columns of one name.
+        NotNumbers: only with `numbers`.
+    """
+    readers: dict[str, Callable[[], Iterator[pa.Table]]] = {
+        ".csv": lambda: _csv(source, broken, numbers),
+        ".parquet": lambda: _parquet(source),
+        ".arrow": lambda: _arrow(source),
+    }
+    try:
+        for number, piece in enumerate(readers[source.suffix]()):
+            if number == 0:
+                _no_twins(piece.column_names)
+            piece.validate(full=True)
+            yield piece
+    except (pa.ArrowException, OSError, ValueError, KeyError) as wrong:
+        raise Unusable(f"The body is not readable as {source.suffix[1:]}: {_first_line(wrong)}.") from wrong
+
+
+def _no_twins(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise Unusable(f"The table has two columns of one name: {', '.join(twice)}.")
+
+
+def _first_line(wrong: Exception) -> str:
+    return str(wrong).strip().splitlines()[0][:200].rstrip(".") if str(wrong).strip() else type(wrong).__name__
+
+
+def _csv(path: Path, broken: Broken, numbers: Sequence[str]) -> Iterator[pa.Table]:
+    def note(row: pa.csv.InvalidRow) -> str:
+        broken.append(((row.number or 2) - 2, f"expected {row.expected_columns} cells, got {row.actual_columns}"))
+        return "error" if numbers else "skip"
+
+    with path.open("rb") as file:
+        names = pa.csv.open_csv(file, read_options=pa.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK)).schema.names
+    options = pa.csv.ConvertOptions(
+        column_types={name: pa.float64() if name in numbers else pa.string() for name in names},
+        strings_can_be_null=True,
+        null_values=[""],
+        quoted_strings_can_be_null=False,
+    )
+    only_numbers = set(names) <= set(numbers)  # then a line break within a value is a fault, and need not be looked for
+    with path.open("rb") as file:
+        try:
+            stream = pa.csv.open_csv(
+                file,
+                read_options=pa.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK),
+                parse_options=pa.csv.ParseOptions(newlines_in_values=not only_numbers, invalid_row_handler=note),
+                convert_options=options,
+            )
+            yield stream.schema.empty_table()
+            for batch in stream:
+                if any(pc.all(pc.is_finite(batch[name])).as_py() is False for name in set(names) & set(numbers)):
+                    raise NotNumbers
+                yield pa.Table.from_batches([batch])
+        except pa.ArrowInvalid as wrong:
+            if numbers:
+                raise NotNumbers from wrong
+            raise
+
+
+def _parquet(path: Path) -> Iterator[pa.Table]:
+    limits = {"thrift_string_size_limit": 64 << 20, "thrift_container_size_limit": 1 << 20}
+    file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, **limits)
+    if file.metadata.num_rows > MOST_ROWS:
+        raise ValueError(f"it announces {file.metadata.num_rows} rows, at most {MOST_ROWS} are taken")
+    yield file.schema_arrow.empty_table()
+    for batch in file.iter_batches(PIECE, use_threads=False):
+        yield pa.Table.from_batches([batch])
+
+
+def _arrow(path: Path) -> Iterator[pa.Table]:
+    with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
+        yield stream.schema.empty_table()
+        for batch in stream:
+            batch.validate(full=True)
+            for start in range(0, batch.num_rows, PIECE):
+                yield pa.Table.from_batches([batch.slice(start, PIECE)])
