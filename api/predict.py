@@ -18,7 +18,8 @@ from api.tables import accept_table
 from api.views import JobView
 from jobs.kinds import BULK, ROWS_AT_ONCE
 from problems.declaration import Problem
-from problems.rows import InvalidRows, PackedRows, pack_instances
+from problems.large import pack_large
+from problems.rows import InvalidRows, PackedRows
 from storage.ids import new_id
 
 INLINE_BYTES = 256 << 10  # larger rows are a file, and bulk
@@ -90,7 +91,7 @@ def rows_of(fields: dict[str, msgspec.Raw]) -> tuple[str, PackedRows]:
     if unknown:
         raise unprocessable(*(((name,), "unknown key; expected model and instances") for name in unknown[:100]))
     try:
-        return name, pack_instances(problem, rows, ("instances",))
+        return name, pack_large(problem, rows)
     except InvalidRows as wrong:
         raise unfit_rows(wrong.errors) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:

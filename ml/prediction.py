@@ -61,7 +61,8 @@ def _prepared(model: Pipeline, rows: Rows) -> tuple[Any, Any]:
     """
     for _, step in model.steps[:-1]:
         if type(step) is StandardScaler and _is_matrix_for(step, rows):
-            rows = (rows - step.mean_) / step.scale_
+            centred = rows - step.mean_
+            rows = np.divide(centred, step.scale_, out=centred)  # fresh memory costs as much as the division
         elif step not in (None, "passthrough"):
             rows = step.transform(rows)
     return model.steps[-1][1], rows

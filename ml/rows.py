@@ -51,7 +51,7 @@ def from_columns(problem: Problem, columns: Mapping[str, NDArray[Any] | Sequence
         ValueError: a number's column holds something else.
     """
     if problem.plain:
-        return np.column_stack([np.asarray(columns[f.name], dtype=np.float64) for f in problem.features])
+        return np.array([columns[f.name] for f in problem.features], dtype=np.float64).T  # each column stays in one piece
     return pd.DataFrame({f.name: _column(f, columns[f.name]) for f in problem.features})
 
 

@@ -31,7 +31,7 @@ from workers.room import Room
 from workers.run import Done, JobFailed
 from workers.shelf import Loaded
 
-CHUNK = 16_384  # rows in memory at once
+CHUNK = 8_192  # rows in memory at once
 KEPT_EVERY_S = 0.5  # how much work a lost worker costs at most; as often, progress is told
 
 
@@ -55,7 +55,12 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
         return _small(job, loaded, source)
     result: dict[str, Any] = {"model": job.model, "version": loaded.version.name, "rows": source.rows}
     name, result["labels"] = _large(room, job, claim, loaded, source, before)
-    return Done(result, name, lambda tx, now: _log(tx, job, loaded, source, now))
+
+    def settle(tx: Connection, now: float) -> Sequence[NewJob]:
+        partial.forget_others(room.artifacts, job.id, name)
+        return _log(tx, job, loaded, source, now)
+
+    return Done(result, name, settle)
 
 
 def _champion(room: Room, model: str) -> Loaded:
@@ -100,10 +105,7 @@ def _large(
                 answer.keep()
                 _tell(room, job, claim, answer.note.done / source.rows)
                 kept_at = time.monotonic()
-        name = answer.finish()
-    if before:
-        partial.forget(room.artifacts, before)
-    return name, dict(answer.labels)
+        return answer.finish(), dict(answer.labels)
 
 
 def _labels(batch: pa.RecordBatch) -> dict[str, int]:

@@ -95,10 +95,12 @@ class Partial:
         os.fsync(self._file.fileno())
 
 
-def forget(artifacts: Artifacts, note: Note) -> None:
-    """Remove an answer that was adopted."""
-    artifacts.remove(note.answer)
-    artifacts.remove(note.answer.removesuffix(".arrow") + ".note")
+def forget_others(artifacts: Artifacts, job_id: str, answer: str) -> None:
+    """Remove what other claims of the job have left; only for the claim that ends it, for no other knows whose the answer is."""
+    stem = artifacts.path(answer).stem
+    for path in _folder(artifacts, job_id).iterdir():
+        if path.name.partition(".")[0] != stem:
+            path.unlink(missing_ok=True)
 
 
 def _folder(artifacts: Artifacts, job_id: str) -> Path:

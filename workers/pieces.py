@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,10 @@ def _csv(path: Path, broken: Broken, numbers: Sequence[str]) -> Iterator[pa.Tabl
         broken.append(((row.number or 2) - 2, f"expected {row.expected_columns} cells, got {row.actual_columns}"))
         return "error" if numbers else "skip"
 
+    one_thread = pa.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK)
     with path.open("rb") as file:
-        names = pa.csv.open_csv(file, read_options=pa.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK)).schema.names
+        lenient = pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip")
+        names = pa.csv.open_csv(file, read_options=one_thread, parse_options=lenient).schema.names
     options = pa.csv.ConvertOptions(
         column_types={name: pa.float64() if name in numbers else pa.string() for name in names},
         strings_can_be_null=True,
@@ -86,13 +89,14 @@ def _csv(path: Path, broken: Broken, numbers: Sequence[str]) -> Iterator[pa.Tabl
         try:
             stream = pa.csv.open_csv(
                 file,
-                read_options=pa.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK),
+                read_options=one_thread,
                 parse_options=pa.csv.ParseOptions(newlines_in_values=not only_numbers, invalid_row_handler=note),
                 convert_options=options,
             )
             yield stream.schema.empty_table()
             for batch in stream:
-                if any(pc.all(pc.is_finite(batch[name])).as_py() is False for name in set(names) & set(numbers)):
+                sums = (pc.sum(batch[name], min_count=0).as_py() for name in names if name in numbers)
+                if not all(map(math.isfinite, sums)):
                     raise NotNumbers
                 yield pa.Table.from_batches([batch])
         except pa.ArrowInvalid as wrong:

@@ -35,13 +35,12 @@ def run(room: Room, job_ids: Sequence[str], task_id: str) -> None:
     """
     owner = room.leases.owner()
     taken = _taken(room, job_ids, owner, task_id)
-    if taken.bulk:
+    if taken.small:
+        with room.leases.holding(owner):
+            answers = [answer for name, group in _by_model(taken.small) for answer in _answer(room, taken.champions[name], group)]
+            _finish(room, owner, answers)
+    if taken.bulk:  # last: the small ones that were taken along do not wait for it
         carry(room, taken.bulk, task_id, bulk.work)
-    if not taken.small:
-        return
-    with room.leases.holding(owner):
-        answers = [answer for name, group in _by_model(taken.small) for answer in _answer(room, taken.champions[name], group)]
-        _finish(room, owner, answers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,9 +188,8 @@ def _expected(feature: Feature) -> str:
 
 
 def _flat(column: Any) -> Any:
-    flat = column.combine_chunks()
-    flat = flat.chunk(0) if isinstance(flat, pa.ChunkedArray) and flat.num_chunks == 1 else flat
-    flat = pa.concat_arrays(flat.chunks) if isinstance(flat, pa.ChunkedArray) else flat
+    """One array of plain values; what is one array already stays where it lies."""
+    flat = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
     return flat.dictionary_decode() if pa.types.is_dictionary(flat.type) else flat
 
 

@@ -27,7 +27,8 @@ ROLES: dict[str, Role] = {
     "predict": Role((PREDICT,), "solo", told=False),
     "general": Role((CHECKS, TRAIN, BULK, NOTIFY), "prefork", 3),
     "quarantine": Role((QUARANTINE,), "prefork", 1),
-    "worker": Role((PREDICT, BULK, CHECKS, NOTIFY), "prefork"),
+    "worker": Role((PREDICT, CHECKS, NOTIFY), "prefork"),
+    "bulk": Role((BULK,), "prefork", 1),  # a process apart: no row waits for a file, however many files there are
     "trainer": Role((TRAIN,), "prefork", 1),
 }
 

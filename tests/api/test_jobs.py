@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import threading
 import time
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from flask import Flask
 
@@ -209,6 +211,46 @@ def test_text_that_a_spreadsheet_would_run_is_quoted(tmp_path: Any) -> None:
     schema, tables = exports.of_file(tmp_path / "t.arrow")
     kept = decoded(b"".join(exports.encode(schema, tables, "arrow")), ARROW)
     assert [row["label"] for row in kept] == ["=1+1", "@x", "plain", None, "-2"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "first"),
+    [
+        ({"label": [True, False]}, {"label": True, "probabilities": {"true": 0.25}}),
+        ({"label": ['a "b"', "é\\"]}, {"label": 'a "b"', "probabilities": {"true": 0.25}}),
+        ({"label": [-3, 4]}, {"label": -3, "probabilities": {"true": 0.25}}),
+        ({"value": [1e-300, 2.0]}, {"value": 1e-300}),
+    ],
+)
+def test_labels_of_every_type_are_json(tmp_path: Any, columns: dict[str, Any], first: dict[str, Any]) -> None:
+    """A truth, a text with quotes, a whole number; a regression's value."""
+    from storage import exports
+
+    shares = {} if "value" in columns else {"probability_true": [0.25, 1.0]}
+    table = pa.table({"prediction_id": ["j:0", "j:1"], **columns, **shares})
+    with pa.ipc.new_stream(str(tmp_path / "t.arrow"), table.schema) as stream:
+        stream.write_table(table)
+    _, tables = exports.of_file(tmp_path / "t.arrow")
+    said = json.loads(b"".join(exports.as_json({"model": "m"}, tables)))
+    assert said["predictions"][0] == {"prediction_id": "j:0"} | first
+    assert len(said["predictions"]) == 2
+
+
+def test_a_download_begins_before_it_is_made_whole(tmp_path: Any) -> None:
+    """Of a million rows, the first piece of each form comes after a few thousand."""
+    from storage import exports
+
+    rows = 1_000_000
+    ids = pc.binary_join_element_wise("job", pa.arange(0, rows).cast(pa.string()), ":")
+    table = pa.table({"prediction_id": ids, "label": pa.arange(0, rows), "probability_0": pa.arange(0, rows).cast(pa.float64())})
+    with pa.ipc.new_stream(str(tmp_path / "t.arrow"), table.schema) as stream:
+        stream.write_table(table)
+    for form in ("csv", "parquet", "json"):
+        schema, tables = exports.of_file(tmp_path / "t.arrow")
+        few = itertools.islice(tables, 5)
+        pieces = exports.as_json({}, few) if form == "json" else exports.encode(schema, few, form)
+        assert len(b"".join(itertools.islice(pieces, 3))) > 50_000
+        assert len(list(tables)) > 50
 
 
 def test_an_empty_result_file_is_an_empty_table(tmp_path: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import stat
 import subprocess
@@ -126,6 +127,28 @@ def test_a_refusal_before_its_body_leaves_the_connection_whole(served: str) -> N
             assert anyone.post("/predict", content=body, headers=csv).status_code == 401
             assert anyone.post("/nowhere", content=body, headers=csv).status_code == 404
             assert anyone.post(f"/feedback?{n}", content=body, headers=csv | ADMIN).status_code == 415
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "in chunks"])
+def test_a_table_is_stored_as_it_came_and_the_connection_serves_on(client: httpx.Client, data: Path, announced: bool) -> None:
+    """Three bodies of a megabyte on one connection, each followed by a small request."""
+    for seed in range(3):
+        sent = random.Random(seed).randbytes((1 << 20) - seed)
+        body: Any = sent if announced else (sent[at : at + 70_001] for at in range(0, len(sent), 70_001))
+        job = client.post("/predict?model=plane", content=body, headers={"Content-Type": "text/csv"}).json()
+        assert (data / "artifacts" / "bodies" / job["id"] / "table.csv").read_bytes() == sent
+        assert client.delete(job["links"]["self"]).status_code == 202
+
+
+def test_a_body_that_ends_early_makes_no_job(client: httpx.Client, served: str) -> None:
+    """1,000 bytes announced, half of them sent, and the sender is gone."""
+    url, before = httpx.URL(served), client.get("/jobs").json()["jobs"]
+    head = "POST /predict?model=plane HTTP/1.1\r\nHost: here\r\nContent-Type: text/csv\r\nContent-Length: 1000\r\n"
+    with socket.create_connection((url.host, url.port or 80)) as connection:
+        connection.sendall(f"{head}Authorization: Bearer {KEY}\r\n\r\n".encode() + b"x" * 500)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 400")
+    assert client.get("/jobs").json()["jobs"] == before
 
 
 def test_ends_are_pushed_to_whoever_waits(client: httpx.Client, data: Path, broker: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.compose.containers import SCALE, Project
 
 pytestmark = pytest.mark.compose
-SERVICES = {"api", "worker", "trainer", "quarantine", "beat", "sweeper", "flower", "mlflow", "redis", "postgres"}
+SERVICES = {"api", "worker", "bulk", "trainer", "quarantine", "beat", "sweeper", "flower", "mlflow", "redis", "postgres"}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def until(what: Callable[[], bool], seconds: float) -> None:
 
 
 def test_every_service_is_up_and_healthy(project: Project) -> None:
-    """Nine services, the worker three times, each with a healthcheck that holds; the API says so too."""
+    """Eleven services, the worker three times, each with a healthcheck that holds; the API says so too."""
     containers = project.containers()
     assert {container["Service"] for container in containers} == SERVICES
     assert {container["Health"] for container in containers} == {"healthy"}
