@@ -95,6 +95,7 @@ def _large(
     with Partial(room.artifacts, job.id, token, source.name, loaded.version.name) as answer:
         if before:
             answer.adopt(before)
+            _tell(room, job, claim, before.done / source.rows)
         kept_at = time.monotonic()
         for start in range(answer.note.done, source.rows, CHUNK):
             claim.check()

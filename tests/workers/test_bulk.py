@@ -290,6 +290,14 @@ def test_progress_moves_with_the_rows(house: House, monkeypatch: pytest.MonkeyPa
     assert house.job(job_id).progress is None
 
 
+def test_progress_goes_on_where_it_was(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four tenths were kept: the next claim says so before its first chunk."""
+    job_id, seen = interrupted(trained(house), monkeypatch), list[float | None]()
+    monkeypatch.setattr(bulk, "predict", watched(house, lambda: seen.append(house.job(job_id).progress)))
+    carry(house, job_id)
+    assert seen == [n / 10 for n in range(4, 10)]
+
+
 def test_progress_is_told_by_time_not_by_chunk(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job of ten quick chunks writes none."""
     job_id, seen = posted(trained(house)), list[float | None]()
