@@ -28,7 +28,6 @@ from api.known import FRESH_S
 from api.predict import INLINE_BYTES
 from api.verified import hash_of, includes
 from api.views import JSON, JobView, job_view, queued_view
-from api.waiting import FIRST_LOOK_S
 from jobs.kinds import PREDICT, ROWS_AT_ONCE
 from problems.rows import InvalidRows, pack_instances
 from storage.database import FAULTS
@@ -117,7 +116,7 @@ class Express:
         trip = Trip(self, new, head.wait_s, answer)
         if head.wait_s:
             self._house.waiting.add(new.id, trip)
-            self._waiting.append((time.monotonic() + FIRST_LOOK_S, trip))
+            self._waiting.append((time.monotonic() + self._house.waiting.patience_s, trip))
         self._house.front.hand_in(Ticket(new, None, trip.told, waits=bool(head.wait_s)))
         return head.size + head.length
 

@@ -103,6 +103,7 @@ class Waiting:
         self._eyes: dict[str, list[Eye]] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._hears = True
         threading.Thread(target=self._listen, name="waiting", daemon=True).start()
 
     def enter(self) -> bool:
@@ -162,6 +163,11 @@ class Waiting:
             eye.close()
 
     @property
+    def patience_s(self) -> float:
+        """How long to rely on being told before an eye has to look for itself."""
+        return LAST_LOOK_S if self._hears else FIRST_LOOK_S
+
+    @property
     def closed(self) -> bool:
         """Whether the process stops."""
         return self._closed.is_set()
@@ -171,16 +177,22 @@ class Waiting:
             return jobs.get(tx, job_id)
 
     def _listen(self) -> None:
-        heard = True
         while not self._closed.is_set():
             try:
                 with self._redis.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
                     channel.subscribe(DONE)
-                    heard = _note(heard, True)
+                    self._note(True)
                     self._hear(channel)
             except (redis.RedisError, OSError) as fault:
-                heard = _note(heard, False, type(fault).__name__)
+                self._note(False, type(fault).__name__)
                 self._closed.wait(RECONNECT_S)
+
+    def _note(self, hears: bool, why: str = "") -> None:
+        if self._hears and not hears:
+            log.warning("the broker does not answer (%s): waits look into the database instead", why)
+        elif hears and not self._hears:
+            log.info("the broker answers again")
+        self._hears = hears
 
     def _hear(self, channel: redis.client.PubSub) -> None:
         while not self._closed.is_set():
@@ -193,11 +205,3 @@ class Waiting:
                 self.ended(job_ids)
             except FAULTS as fault:  # the watches look for themselves
                 log.warning("ends were announced, but the database does not answer: %s", type(fault).__name__)
-
-
-def _note(before: bool, now: bool, why: str = "") -> bool:
-    if before and not now:
-        log.warning("the broker does not answer (%s): waits look into the database instead", why)
-    elif now and not before:
-        log.info("the broker answers again")
-    return now
