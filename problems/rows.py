@@ -101,7 +101,7 @@ def pack_instances(problem: Problem, instances: msgspec.Raw | bytes | list[Any],
         rows = read(instances)
     except msgspec.DecodeError:
         rows = _explain(features, dropped, _as_python(instances), loc)
-    return _pack(features, rows, loc)
+    return _pack(features, rows, loc, finite=not isinstance(instances, list))
 
 
 def _first_row(instances: msgspec.Raw | bytes | list[Any]) -> str:
@@ -226,7 +226,8 @@ def _fits(feature: Feature, value: object) -> bool:
 # ---- packing
 
 
-def _pack(features: tuple[Feature, ...], rows: Sequence[tuple[Any, ...]], loc: Loc) -> PackedRows:
+def _pack(features: tuple[Feature, ...], rows: Sequence[tuple[Any, ...]], loc: Loc, finite: bool) -> PackedRows:
+    """`finite`: no number can be NaN or infinite, for the rows were JSON, which has neither."""
     if not rows:
         raise InvalidRows([RowError(loc, "expected at least one row")])
     numbers = [i for i, f in enumerate(features) if f.type in ("number", "boolean")]
@@ -235,7 +236,7 @@ def _pack(features: tuple[Feature, ...], rows: Sequence[tuple[Any, ...]], loc: L
     if any(features[i].optional for i in numbers):
         cells = (NAN if value is None else value for value in cells)
     packed = array("d", cells)
-    if not all(map(math.isfinite, packed)):
+    if not finite and not all(map(math.isfinite, packed)):
         _refuse_infinities(features, rows, loc)
     columns = tuple(tuple([_text(row[i]) for row in rows]) for i in texts)
     return PackedRows(len(rows), packed.tobytes(), columns)
