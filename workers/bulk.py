@@ -32,7 +32,7 @@ from workers.run import Done, JobFailed
 from workers.shelf import Loaded
 
 CHUNK = 8_192  # rows in memory at once
-KEPT_EVERY_S = 0.5  # how much work a lost worker costs at most; as often, progress is told
+KEPT_EVERY_S = 1.0  # how much work a lost worker costs at most; as often, progress is told
 
 
 @dataclass(frozen=True, slots=True)
