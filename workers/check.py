@@ -22,8 +22,9 @@ from storage.detectors import Detector
 from storage.ids import new_id
 from storage.jobs import Job, NewJob
 from storage.models import Model
-from workers import history, serving, verdicts
+from workers import history, probation, serving, verdicts
 from workers.lease import Claim
+from workers.probation import Trial, Worse
 from workers.room import Room
 from workers.run import Done, JobFailed
 from workers.shelf import Loaded
@@ -42,6 +43,7 @@ class Seen:
         labels: rows that this check was the first to process.
         before, after: the detector as it was read and as it is to be stored.
         loss, floor: states after the last row; the floor may be unarmed.
+        trial, worse: the champion's probation, if it is on one, and the proof that it is worse than its predecessor.
         performance: the metric over the newest rows since the version began to serve; None below 100 rows.
         drifts: features against the reference; empty without 500 rows.
     """
@@ -51,6 +53,8 @@ class Seen:
     after: Detector
     loss: DetectorState
     floor: DetectorState | None
+    trial: Trial | None
+    worse: Worse | None
     performance: float | None
     drifts: list[FeatureDrift]
 
@@ -65,7 +69,11 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
         if champion is None:
             return _without_champion(room, tx, job, model)
         seen = _look(room, tx, model, champion, claim)
-        verdict = verdicts.judge(model, seen.loss, seen.floor, seen.drifts, jobs.open_job(tx, "train", model.name))
+        open_train = jobs.open_job(tx, "train", model.name)
+        if seen.worse is None:
+            verdict = verdicts.judge(model, seen.loss, seen.floor, seen.drifts, open_train)
+        else:
+            verdict = verdicts.rolled_back(seen.loss, open_train)
     train = _train_job(room, job, model, verdict) if verdict.reason else None
     result = _result(model, verdict, seen, train.id if train else verdict.open_train)
     return Done(
@@ -132,6 +140,7 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
     before = detectors.get(tx, model.name, version.name) or Detector(model.name, version.name, model.head, model.head, {}, None)
     limit = esr.limit(model.head - checks.head_before(tx, model.name, room.clock() - WEEK_S))
     loss, floor = _states(champion, before, limit)
+    trial = probation.begin(room, tx, champion, before) if version.name == model.champion else None
     for _, part in history.chunks(room, tx, champion.problem, before.position, model.head):
         claim.check()
         if part is not None:
@@ -139,7 +148,14 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
             lost = losses(champion.problem, part.truth, said, version.reference.get("error_scale"))
             loss = esr.update(loss, lost)
             floor = esr.update(floor, lost) if floor else None
-    after = replace(before, position=model.head, state=loss.to_dict(), floor=floor.to_dict() if floor else None)
+            trial = trial.see(part, said) if trial else None
+    after = replace(
+        before,
+        position=model.head,
+        state=loss.to_dict(),
+        floor=floor.to_dict() if floor else None,
+        probation=trial.state.to_dict() if trial else None,
+    )
     seen = model.head - before.position
     performance = _performance(room, tx, champion, before.start, model.head) if seen else model.performance
     return Seen(
@@ -148,6 +164,8 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
         after,
         loss,
         floor,
+        trial,
+        probation.judge(room, tx, trial, before.start, model.head),
         performance,
         _feature_drift(room, tx, champion, before.position, model.head),
     )
@@ -211,6 +229,8 @@ def _result(model: Model, verdict: Verdict, seen: Seen, train: str | None) -> di
         "reference_mu0": seen.loss.mu0,
         "floor": None if seen.floor is None else {"statistic": esr.statistic(seen.floor), "limit": seen.floor.limit},
         "features": [asdict(each) for each in seen.drifts],
+        "probation": probation.shown(seen.trial),
+        "rolled_back_to": seen.worse.predecessor.name if seen.worse else None,
     }
 
 
@@ -233,6 +253,12 @@ def _settle(
             detectors.begin(tx, seen.after)
         elif not detectors.advance(tx, seen.before, seen.after):
             raise JobFailed("superseded", "The detector was set afresh while the check ran.")
+    if seen.worse is not None:
+        if current.champion != seen.before.version:
+            raise JobFailed("superseded", f"Version {current.champion} began to serve while the check ran.")
+        checks.add(tx, Check(new_id(now), job.id, model.name, now, result))
+        models.change(tx, model.name, last_check_at=now)
+        return probation.roll_back(room, tx, current, seen.worse, result, now)
     change = None if verdict.rows_since_change is None else model.head - verdict.rows_since_change
     changed: dict[str, Any] = {"last_check_at": now, "drifting": verdict.alarmed, "change_position": change}
     if seen.performance is not None:

@@ -32,6 +32,11 @@ class History:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def first(self, count: int) -> History:
+        """The oldest `count` rows, or all if there are fewer."""
+        oldest = slice(0, count)
+        return History(take(self.rows, oldest), self.truth[oldest], self.positions[oldest])
+
 
 Decoded = dict[str, PackedRows]  # what a job was asked, by the job's id
 

@@ -69,6 +69,11 @@ def judge(
     return Verdict(decision, *calm, None, open_train=open_train)
 
 
+def rolled_back(loss: DetectorState, open_train: str | None) -> Verdict:
+    """The champion loses its probation: its predecessor serves again, and has given no reason to train."""
+    return Verdict("warning", esr.statistic(loss), loss.limit, None, open_train=open_train)
+
+
 def _alarm(model: Model, decision: Literal["drift", "floor"], state: DetectorState, open_train: str | None) -> Verdict:
     """An alarm stays until a training has answered it; cool-down counts labelled rows since the last attempt."""
     alarm = state.alarm
