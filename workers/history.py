@@ -49,7 +49,13 @@ class _Part:
 
 
 def between(
-    room: Room, tx: Connection, problem: Problem, start: int, stop: int, decoded: Decoded | None = None
+    room: Room,
+    tx: Connection,
+    problem: Problem,
+    start: int,
+    stop: int,
+    decoded: Decoded | None = None,
+    as_of: float | None = None,
 ) -> History | None:
     """The rows at positions [start, stop), from labels and datasets alike; None if there are none.
 
@@ -57,9 +63,11 @@ def between(
 
     Args:
         decoded: jobs that the call before this one has read; afterwards those of this one.
+        as_of: the moment (epoch seconds) whose labels are asked for, as they stood before later corrections; None is now.
     """
     parts = [_of_dataset(room, problem, each, start, stop) for each in datasets.between(tx, problem.name, start, stop)]
-    parts += _of_labels(room, tx, problem, start, stop, {} if decoded is None else decoded)
+    given = labels.between(tx, problem.name, start, stop, as_of)
+    parts += _of_labels(room, tx, problem, given, {} if decoded is None else decoded)
     if not parts:
         return None
     positions = np.concatenate([part.positions for part in parts])
@@ -91,9 +99,11 @@ def _of_dataset(room: Room, problem: Problem, dataset: Dataset, start: int, stop
     return _Part(rows, tables.labels_of(problem, path, offset, count), np.arange(first, first + count))
 
 
-def _of_labels(room: Room, tx: Connection, problem: Problem, start: int, stop: int, decoded: Decoded) -> list[_Part]:
+def _of_labels(
+    room: Room, tx: Connection, problem: Problem, given: Sequence[tuple[int, str, int, str]], decoded: Decoded
+) -> list[_Part]:
     by_job: dict[str, list[tuple[int, int, str]]] = {}
-    for position, job_id, row, label in labels.between(tx, problem.name, start, stop):
+    for position, job_id, row, label in given:
         by_job.setdefault(job_id, []).append((position, row, label))
     _read(room, tx, problem, by_job.keys(), decoded)
     known = [(asked, [each for each in by_job[job] if each[1] < asked.count]) for job, asked in decoded.items()]

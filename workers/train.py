@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from dataclasses import asdict
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from sklearn.pipeline import Pipeline
-from sqlalchemy import Connection
 
 from ml.challenger import LARGEST_HISTORY, OneClass, TooFewRows, Training, train
 from ml.feature_drift import reference_sketch
@@ -19,12 +14,10 @@ from ml.model_file import TRUSTED, UntrustedModel, dump
 from ml.rows import take
 from problems.declaration import Problem
 from registry.port import RegistryDown, Upload
-from settings import VERSION
-from storage import datasets, models
+from storage import models
 from storage.jobs import Job
-from storage.models import Model
 from storage.versions import Version
-from workers import history, outcome, serving
+from workers import history, lineage, outcome, serving
 from workers.history import History
 from workers.lease import Claim
 from workers.outcome import Attempt
@@ -44,16 +37,17 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
             message = f"'{job.model}' is served by another version than the one this training was to replace."
             raise JobFailed("superseded", message)
         problem = room.shelf.problem(model)
+        read_at = room.clock()
         past = history.between(room, tx, problem, max(model.tail, model.head - LARGEST_HISTORY), model.head)
         champion = serving.champion(room, tx, job.model)
         if past is None:
             raise JobFailed("too_few_rows", "There are no labelled rows.")
-        lineage = _lineage(tx, model, past)
+        known = lineage.of(tx, model, problem, past, champion, read_at)
     since = None if asked["change_position"] is None else model.head - asked["change_position"]
     made = _train(problem, past, champion.pipeline if champion else None, since, asked)
     claim.check()
-    lineage |= {"seed": asked["seed"], "window": made.window, "window_rows": made.rows, "code_version": code_version()}
-    attempt = Attempt(room, job, model, problem, made, lineage, since)
+    known |= {"seed": asked["seed"], "since": since, "window": made.window, "window_rows": made.rows}
+    attempt = Attempt(room, job, model, problem, made, known, since)
     if made.model is None:
         return Done(_result(made, None), settle=lambda tx, now: outcome.reject(attempt, tx, now))
     version = _keep(attempt, made.model, past)
@@ -66,30 +60,6 @@ def _train(problem: Problem, past: History, champion: Any, since: int | None, as
     except (TooFewRows, OneClass, ValueError) as wrong:
         kind = {TooFewRows: "too_few_rows", OneClass: "one_class"}.get(type(wrong), "cannot_train")
         raise JobFailed(kind, str(wrong)) from wrong
-
-
-def _lineage(tx: Connection, model: Model, past: History) -> dict[str, Any]:
-    """Which rows the history is made of: datasets with their hashes, positions, and how many came as labels."""
-    first, last = int(past.positions[0]), int(past.positions[-1])
-    used = datasets.between(tx, model.name, first, last + 1)
-    of_datasets = sum(min(last + 1, each.position + each.rows) - max(first, each.position) for each in used)
-    return {
-        "positions": [first, last + 1],
-        "rows": len(past),
-        "labels": len(past) - of_datasets,
-        "datasets": [{"id": each.id, "sha256": each.sha256, "rows": each.rows, "source": each.source} for each in used],
-        "problem": dict(model.declared),
-    }
-
-
-@lru_cache(maxsize=1)
-def code_version() -> str:
-    """The commit of this code, or the release where there is no repository or no git (an image has neither)."""
-    git, root = shutil.which("git"), Path(__file__).parent.parent
-    if git is None or not (root / ".git").exists():
-        return VERSION
-    asked = subprocess.run([git, "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
-    return asked.stdout.strip() or VERSION
 
 
 def _result(made: Training, version: str | None) -> dict[str, Any]:
@@ -140,7 +110,7 @@ def _metrics(attempt: Attempt) -> dict[str, Any]:
 
 
 def _upload(attempt: Attempt, winner: Pipeline, past: History, name: str, digest: str) -> Upload:
-    job, problem, lineage = attempt.job, attempt.problem, attempt.lineage
+    job, problem, known = attempt.job, attempt.problem, attempt.lineage
     sample = take(past.rows, slice(0, SAMPLE))
     return Upload(
         model=problem.name,
@@ -153,18 +123,8 @@ def _upload(attempt: Attempt, winner: Pipeline, past: History, name: str, digest
             "model_type": problem.estimator,
             "n_samples": attempt.made.rows,
             "performance_threshold": problem.threshold,
-            "seed": lineage["seed"],
+            "seed": known["seed"],
         },
-        tags={"job_id": job.id, "attempt": str(job.attempt), "sha256": digest, **_tags(lineage)},
+        tags={"job_id": job.id, "attempt": str(job.attempt), "sha256": digest, **lineage.tags(known)},
         trusted=sorted(TRUSTED),
     )
-
-
-def _tags(lineage: dict[str, Any]) -> dict[str, str]:
-    return {
-        "dataset_ids": ",".join(each["id"] for each in lineage["datasets"])[:5000],
-        "dataset_sha256": ",".join(each["sha256"] for each in lineage["datasets"])[:5000],
-        "positions": "-".join(map(str, lineage["positions"])),
-        "seed": str(lineage["seed"]),
-        "code_version": lineage["code_version"],
-    }
