@@ -73,6 +73,8 @@ class ProblemBody(msgspec.Struct, forbid_unknown_fields=True):
     estimator_args: dict[str, Any] = {}
     scale: bool = True
     ignore: list[str] = []
+    interval_s: float | None = None
+    cooldown_rows: int = 100
 
 
 @routes.on(

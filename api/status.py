@@ -83,7 +83,7 @@ class StatusView(msgspec.Struct):
 def status_of(model: Model) -> StatusView:
     """The model's status now."""
     parts, now = house(), house().clock()
-    every = parts.settings.check_interval_seconds
+    every = model.interval_s(parts.settings.check_interval_seconds)
     with parts.database.read() as tx:
         training = jobs.open_job(tx, "train", model.name) is not None
     busy = "retraining" if training else "drifting" if model.drifting else "healthy"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -125,11 +126,12 @@ class ModelView(msgspec.Struct):
 
 
 def model_view(model: Model, interval_s: float) -> ModelView:
-    """A model as clients see it."""
+    """A model as clients see it; all models are looked at each `interval_s` seconds."""
     told = model.declared
     schema = {key: told[key] for key in ("task", "label", "features", "ignore")} | {"classes": model.classes}
     estimator = {"name": told["estimator"], "args": told["estimator_args"], "scale": told["scale"]}
-    settings = {"metric": told["metric"], "threshold": told["threshold"], "interval_s": interval_s}
+    settings = {"metric": told["metric"], "threshold": told["threshold"], **asdict(model.problem.loop)}
+    settings["interval_s"] = model.interval_s(interval_s)
     source = "declared" if model.source == "declared" else model.source.rsplit("/", 1)[-1]
     times = _moment(model.created_at), _moment(model.updated_at)
     return ModelView(model.name, schema, estimator, model.champion, settings, source, model.rows, *times)

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from ml import detector as esr
-from ml.challenger import COOL_DOWN, SMALLEST_HISTORY
+from ml.challenger import SMALLEST_HISTORY
 from ml.detector import DetectorState
 from ml.feature_drift import FeatureDrift, compare
 from ml.metrics import losses, score
@@ -71,7 +71,7 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
         seen = _look(room, tx, model, champion, claim)
         open_train = jobs.open_job(tx, "train", model.name)
         if seen.worse is None:
-            verdict = verdicts.judge(model, seen.loss, seen.floor, seen.drifts, open_train)
+            verdict = verdicts.judge(model, champion.problem.loop, seen.loss, seen.floor, seen.drifts, open_train)
         else:
             verdict = verdicts.rolled_back(seen.loss, open_train)
     train = _train_job(room, job, model, verdict) if verdict.reason else None
@@ -97,7 +97,7 @@ def _without_champion(room: Room, tx: Connection, job: Job, model: Model) -> Don
     follow: list[NewJob] = []
     train = jobs.open_job(tx, "train", model.name)
     enough = model.rows >= SMALLEST_HISTORY and (model.problem.task == "regression" or len(model.classes or []) >= 2)
-    rested = model.attempt_rows == 0 or model.rows - model.attempt_rows >= COOL_DOWN
+    rested = model.attempt_rows == 0 or model.rows - model.attempt_rows >= model.problem.loop.cooldown_rows
     if train is None and enough and rested:
         made = _train_job(room, job, model, Verdict("first", 0.0, 0.0, None, "first"))
         train, follow = made.id, [made]

@@ -10,10 +10,11 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from ml import detector as esr
-from ml.challenger import COOL_DOWN, SMALLEST_HISTORY, Reason, is_grown
+from ml.challenger import SMALLEST_HISTORY, Reason, is_grown
 from ml.detector import DetectorState
 from ml.feature_drift import FeatureDrift
 from problems.declaration import METRICS, Problem
+from problems.loop import Loop
 from storage.jobs import NewJob
 from storage.models import Model
 from workers.incidents import tell as tell_people
@@ -46,18 +47,19 @@ class Verdict:
 
 def judge(
     model: Model,
+    loop: Loop,
     loss: DetectorState,
     floor: DetectorState | None,
     drifts: Sequence[FeatureDrift],
     open_train: str | None,
 ) -> Verdict:
     """The rule of docs/learning.md, steps 3 to 9, on states that have processed all evidence."""
+    rested = model.head - model.attempt_head >= loop.cooldown_rows
     if loss.alarm:
-        return _alarm(model, "drift", loss, open_train)
+        return _alarm("drift", loss, rested, open_train)
     if floor is not None and floor.alarm:
-        return _alarm(model, "floor", floor, open_train)
+        return _alarm("floor", floor, rested, open_train)
     calm = (esr.statistic(loss), loss.limit)
-    rested = model.head - model.attempt_head >= COOL_DOWN
     if open_train is None and rested and model.follow_up_at is not None and model.head >= model.follow_up_at:
         since = None if model.change_position is None else model.head - model.change_position
         return Verdict("growth", *calm, since, "follow_up")
@@ -74,13 +76,13 @@ def rolled_back(loss: DetectorState, open_train: str | None) -> Verdict:
     return Verdict("warning", esr.statistic(loss), loss.limit, None, open_train=open_train)
 
 
-def _alarm(model: Model, decision: Literal["drift", "floor"], state: DetectorState, open_train: str | None) -> Verdict:
+def _alarm(decision: Literal["drift", "floor"], state: DetectorState, rested: bool, open_train: str | None) -> Verdict:
     """An alarm stays until a training has answered it; cool-down counts labelled rows since the last attempt."""
     alarm = state.alarm
     if alarm is None:
         raise ValueError("no alarm to judge")
     since = alarm.rows_since_change + state.rows - 1 - alarm.row
-    if open_train is None and model.head - model.attempt_head < COOL_DOWN:
+    if open_train is None and not rested:
         return Verdict("cooldown", alarm.statistic, state.limit, since, alarmed=True)
     reason: Reason | None = decision if open_train is None else None
     return Verdict(decision, alarm.statistic, state.limit, since, reason, open_train, alarmed=True)

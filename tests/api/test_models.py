@@ -29,7 +29,7 @@ def test_a_model_shows_what_was_declared(ask: Ask) -> None:
     assert shown["schema"]["features"] == PLANE["features"]
     assert shown["schema"]["label"] == "target"
     assert (shown["estimator"]["name"], shown["champion"]) == (PLANE["estimator"], "1")
-    assert shown["settings"] == {"metric": "accuracy", "threshold": 0.7, "interval_s": 30.0}
+    assert shown["settings"] == {"metric": "accuracy", "threshold": 0.7, "interval_s": 30.0, "cooldown_rows": 100}
     for name in ("nope", "%00", "..%2f..%2fx", "x" * 1000, "%F0%9F%90%8D", "a%20b"):
         assert ask("GET", f"/models/{name}").status_code == 404
     assert [each["name"] for each in ask("GET", "/models").get_json()["models"]] == ["plane", "empty"]

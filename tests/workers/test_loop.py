@@ -10,9 +10,18 @@ import pytest
 
 from ml.generator import Drift, generate
 from problems.rows import PackedRows
-from storage import champions, jobs, labels, ledger, versions
+from storage import champions, jobs, labels, ledger, models, versions
 from tests.workers.conftest import House
 from workers import tasks, tick
+
+PLANE = {
+    "task": "binary",
+    "label": "target",
+    "metric": "accuracy",
+    "threshold": 0.7,
+    "estimator": "sklearn.linear_model.LogisticRegression",
+    "features": {"x1": "number", "x2": "number"},
+}
 
 
 def feed(house: House, rows: int, drift: Drift, seed: int, strength: float = 1.0) -> None:
@@ -154,6 +163,23 @@ def test_two_beats_ask_for_one_check_per_interval_and_model(house: House) -> Non
     assert len(asked) == 2  # the tick's, and the one that follows the generated data
 
 
+def test_a_model_is_checked_at_its_own_interval_and_trained_after_its_own_cool_down(house: House) -> None:
+    """`slow` each 90 s where all others are each 30 s; its 150 labels are an attempt for others, not for it."""
+    house.declare("slow", **PLANE, interval_s=90, cooldown_rows=500)
+    for _ in range(6):
+        house.tick()
+    assert len(house.checks("slow")) == 3  # 150 s reach into three of its intervals
+    assert len(house.checks()) >= 6
+    with house.db.begin() as tx:
+        models.change(tx, "slow", head=1_150, attempt_rows=1_000, attempt_head=1_000, classes=[0, 1])
+    house.tick(90)
+    assert house.checks("slow")[-1]["decision"] == "insufficient"
+    with house.db.begin() as tx:
+        models.change(tx, "slow", head=1_500)
+    house.tick(90)
+    assert house.checks("slow")[-1]["decision"] == "first"
+
+
 def test_a_prediction_before_the_first_model_waits_and_is_answered(house: House) -> None:
     packed = PackedRows(1, np.array([[3.0, 3.0]]).tobytes())
     job = house.post("predict", payload=packed.encode())
@@ -194,14 +220,7 @@ def test_the_version_before_serves_while_the_champions_file_is_refused(house: Ho
 
 
 def _swap_the_only_version_of_other(house: House) -> None:
-    keys = {
-        "task": "binary",
-        "label": "target",
-        "metric": "accuracy",
-        "threshold": 0.7,
-        "features": {"x1": "number", "x2": "number"},
-    }
-    house.declare("other", estimator="sklearn.linear_model.LogisticRegression", **keys)
+    house.declare("other", **PLANE)
     with house.db.begin() as tx:
         version = versions.get(tx, "default", "1")
         assert version is not None
