@@ -140,6 +140,8 @@ def parse_problem(name: str, declared: object, source: str = DECLARED, default_t
     if not isinstance(scale, bool):
         faults.add("scale", "expected true or false")
     loop = parse_loop(declared, faults.add)
+    if loop.detector == "threshold" and metric != "accuracy":
+        faults.add("detector", "threshold needs the metric accuracy, the only one that is one minus the mean loss")
     if faults.errors:
         raise InvalidProblem(faults.errors)
     return Problem(name, task, label, metric, threshold, estimator, features, args, scale, ignore, source, loop)

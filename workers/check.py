@@ -10,12 +10,15 @@ import msgspec
 from sqlalchemy import Connection
 
 from ml import detector as esr
+from ml import detectors as port
 from ml.challenger import SMALLEST_HISTORY
 from ml.detector import DetectorState
+from ml.detectors import Watch
 from ml.feature_drift import FeatureDrift, compare
 from ml.metrics import losses, score
 from ml.model_file import RefusedModel
 from ml.prediction import predict
+from problems.loop import missing
 from storage import champions, checks, detectors, jobs, models
 from storage.checks import Check
 from storage.detectors import Detector
@@ -51,8 +54,8 @@ class Seen:
     labels: int
     before: Detector
     after: Detector
-    loss: DetectorState
-    floor: DetectorState | None
+    loss: Watch
+    floor: Watch | None
     trial: Trial | None
     worse: Worse | None
     performance: float | None
@@ -68,6 +71,9 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
         champion = _champion(room, tx, job.model)
         if champion is None:
             return _without_champion(room, tx, job, model)
+        lacks = missing(champion.problem.loop)
+        if lacks:
+            raise JobFailed("no_detector", f"{lacks}.")
         seen = _look(room, tx, model, champion, claim)
         open_train = jobs.open_job(tx, "train", model.name)
         if seen.worse is None:
@@ -146,8 +152,8 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
         if part is not None:
             said = predict(champion.pipeline, champion.problem, part.rows)
             lost = losses(champion.problem, part.truth, said, version.reference.get("error_scale"))
-            loss = esr.update(loss, lost)
-            floor = esr.update(floor, lost) if floor else None
+            loss = loss.after(lost)
+            floor = floor.after(lost) if floor else None
             trial = trial.see(part, said) if trial else None
     after = replace(
         before,
@@ -171,17 +177,15 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
     )
 
 
-def _states(champion: Loaded, stored: Detector, limit: float) -> tuple[DetectorState, DetectorState | None]:
-    """The detector as stored, or afresh; the limit follows the rate of labels until an alarm has been raised at it."""
-    reference, problem = champion.version.reference, champion.problem
-    if stored.state:
-        loss = DetectorState.from_dict(stored.state)
-        floor = DetectorState.from_dict(stored.floor) if stored.floor else None
-    else:
-        loss = esr.start(reference["mu0"], limit)
-        floor = esr.start_floor(problem.metric, problem.threshold, champion.version.metrics["score"], limit)
-    loss = loss if loss.alarm else replace(loss, limit=limit)
-    return loss, floor if floor is None or floor.alarm else replace(floor, limit=2 * limit)
+def _states(champion: Loaded, stored: Detector, limit: float) -> tuple[Watch, Watch | None]:
+    """The detector and the floor as stored, or afresh."""
+    problem, version = champion.problem, champion.version
+    loss = port.load(problem, stored.state, limit)
+    if loss is None:
+        floor = port.start_floor(problem, version.metrics["score"], limit)
+        return port.start(problem, version.reference["mu0"], limit), floor
+    kept = DetectorState.from_dict(stored.floor) if stored.floor else None
+    return loss, kept.with_limit(2 * limit) if kept else None
 
 
 def _performance(room: Room, tx: Connection, champion: Loaded, start: int, head: int) -> float | None:
@@ -227,7 +231,7 @@ def _result(model: Model, verdict: Verdict, seen: Seen, train: str | None) -> di
         "performance": seen.performance,
         "evidence_rows": seen.loss.rows,
         "reference_mu0": seen.loss.mu0,
-        "floor": None if seen.floor is None else {"statistic": esr.statistic(seen.floor), "limit": seen.floor.limit},
+        "floor": None if seen.floor is None else {"statistic": seen.floor.evidence, "limit": seen.floor.limit},
         "features": [asdict(each) for each in seen.drifts],
         "probation": probation.shown(seen.trial),
         "rolled_back_to": seen.worse.predecessor.name if seen.worse else None,

@@ -9,9 +9,8 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from ml import detector as esr
 from ml.challenger import SMALLEST_HISTORY, Reason, is_grown
-from ml.detector import DetectorState
+from ml.detectors import Watch
 from ml.feature_drift import FeatureDrift
 from problems.declaration import METRICS, Problem
 from problems.loop import Loop
@@ -34,6 +33,7 @@ class Verdict:
         reason: why to train now, or None.
         open_train: a training that is under way already.
         alarmed: whether the champion's loss has proved to be worse.
+        why: what the alarm says, in words.
     """
 
     decision: Decision
@@ -43,13 +43,14 @@ class Verdict:
     reason: Reason | None = None
     open_train: str | None = None
     alarmed: bool = False
+    why: str = ""
 
 
 def judge(
     model: Model,
     loop: Loop,
-    loss: DetectorState,
-    floor: DetectorState | None,
+    loss: Watch,
+    floor: Watch | None,
     drifts: Sequence[FeatureDrift],
     open_train: str | None,
 ) -> Verdict:
@@ -59,7 +60,7 @@ def judge(
         return _alarm("drift", loss, rested, open_train)
     if floor is not None and floor.alarm:
         return _alarm("floor", floor, rested, open_train)
-    calm = (esr.statistic(loss), loss.limit)
+    calm = (loss.evidence, loss.limit)
     if open_train is None and rested and model.follow_up_at is not None and model.head >= model.follow_up_at:
         since = None if model.change_position is None else model.head - model.change_position
         return Verdict("growth", *calm, since, "follow_up")
@@ -71,12 +72,12 @@ def judge(
     return Verdict(decision, *calm, None, open_train=open_train)
 
 
-def rolled_back(loss: DetectorState, open_train: str | None) -> Verdict:
+def rolled_back(loss: Watch, open_train: str | None) -> Verdict:
     """The champion loses its probation: its predecessor serves again, and has given no reason to train."""
-    return Verdict("warning", esr.statistic(loss), loss.limit, None, open_train=open_train)
+    return Verdict("warning", loss.evidence, loss.limit, None, open_train=open_train)
 
 
-def _alarm(decision: Literal["drift", "floor"], state: DetectorState, rested: bool, open_train: str | None) -> Verdict:
+def _alarm(decision: Literal["drift", "floor"], state: Watch, rested: bool, open_train: str | None) -> Verdict:
     """An alarm stays until a training has answered it; cool-down counts labelled rows since the last attempt."""
     alarm = state.alarm
     if alarm is None:
@@ -85,17 +86,15 @@ def _alarm(decision: Literal["drift", "floor"], state: DetectorState, rested: bo
     if open_train is None and not rested:
         return Verdict("cooldown", alarm.statistic, state.limit, since, alarmed=True)
     reason: Reason | None = decision if open_train is None else None
-    return Verdict(decision, alarm.statistic, state.limit, since, reason, open_train, alarmed=True)
+    floor = f"its accuracy is below the threshold: evidence {alarm.statistic:,.0f} ≥ {state.limit:,.0f}"
+    why = state.why if decision == "drift" else floor
+    return Verdict(decision, alarm.statistic, state.limit, since, reason, open_train, alarmed=True, why=why)
 
 
 def sentence(model: Model, verdict: Verdict) -> str:
     """Why a training was started."""
     if verdict.reason in ("drift", "floor"):
-        what = "its labelled loss is above its reference" if verdict.reason == "drift" else "its accuracy is below the threshold"
-        return (
-            f"Version {model.champion}: {what}: evidence {verdict.statistic:,.0f} ≥ {verdict.limit:,.0f}; "
-            f"the change began near {verdict.rows_since_change:,} rows ago."
-        )
+        return f"Version {model.champion}: {verdict.why}; the change began near {verdict.rows_since_change:,} rows ago."
     if verdict.reason == "follow_up":
         return f"A second look after the last drift, now that {verdict.rows_since_change or 0:,} rows have come since it began."
     return f"There are {model.rows:,} labelled rows, 1.5 times the {model.attempt_rows:,} of the last attempt."

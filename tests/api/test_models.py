@@ -29,7 +29,14 @@ def test_a_model_shows_what_was_declared(ask: Ask) -> None:
     assert shown["schema"]["features"] == PLANE["features"]
     assert shown["schema"]["label"] == "target"
     assert (shown["estimator"]["name"], shown["champion"]) == (PLANE["estimator"], "1")
-    assert shown["settings"] == {"metric": "accuracy", "threshold": 0.7, "interval_s": 30.0, "cooldown_rows": 100}
+    assert shown["settings"] == {
+        "metric": "accuracy",
+        "threshold": 0.7,
+        "interval_s": 30.0,
+        "cooldown_rows": 100,
+        "detector": "esr",
+    }
+    assert shown["warnings"] == []
     for name in ("nope", "%00", "..%2f..%2fx", "x" * 1000, "%F0%9F%90%8D", "a%20b"):
         assert ask("GET", f"/models/{name}").status_code == 404
     assert [each["name"] for each in ask("GET", "/models").get_json()["models"]] == ["plane", "empty"]
@@ -43,6 +50,21 @@ def test_a_declared_model_is_created_then_changed(ask: Ask, believing: None) -> 
     assert ask("PUT", "/models/fresh", json=smaller).status_code == 200
     assert ask("POST", "/predict", json={"model": "fresh", "instances": [[1]]}).status_code == 202
     assert ask("POST", "/predict", json={"model": "fresh", "instances": [[1, 2]]}).status_code == 422
+
+
+def test_a_declaration_is_told_what_its_detector_costs_or_lacks(
+    ask: Ask, believing: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`threshold` is taken with a warning that stays to be seen; `adwin` without river is 422, and makes no model."""
+    made = ask("PUT", "/models/plain", json=PLANE | {"detector": "threshold"})
+    assert made.status_code == 201
+    assert "707 trainings" in made.get_json()["warnings"][0]
+    assert ask("GET", "/models/plain").get_json()["warnings"] == made.get_json()["warnings"]
+    monkeypatch.setattr("problems.loop.find_spec", lambda name: None)
+    refused = ask("PUT", "/models/wide", json=PLANE | {"detector": "adwin"})
+    assert (refused.status_code, refused.get_json()["errors"][0]["loc"]) == (422, ["detector"])
+    assert "pip install" in refused.get_json()["errors"][0]["msg"]
+    assert ask("GET", "/models/wide").status_code == 404
 
 
 BAD: dict[str, Any] = {

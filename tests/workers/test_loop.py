@@ -10,7 +10,7 @@ import pytest
 
 from ml.generator import Drift, generate
 from problems.rows import PackedRows
-from storage import champions, jobs, labels, ledger, models, versions
+from storage import champions, decisions, jobs, labels, ledger, models, versions
 from tests.workers.conftest import House
 from workers import tasks, tick
 
@@ -178,6 +178,20 @@ def test_a_model_is_checked_at_its_own_interval_and_trained_after_its_own_cool_d
         models.change(tx, "slow", head=1_500)
     house.tick(90)
     assert house.checks("slow")[-1]["decision"] == "first"
+
+
+def test_the_plain_rule_finds_a_turned_concept_too(house: House) -> None:
+    """`detector = "threshold"`: the alarm is of the newest hundred labels, the decision says so."""
+    house.tick()
+    house.declare("default", **PLANE | {"label": "label"}, detector="threshold")
+    feed(house, 150, "concept", 0)
+    house.tick()
+    alarm = next(check for check in house.checks() if check["decision"] == "drift")
+    assert (alarm["limit"], alarm["floor"]) == (pytest.approx(0.3), None)
+    assert house.model().champion == "2"
+    with house.db.read() as tx:
+        told = [each.reason for each in decisions.listed(tx, "default", 10, None).entries if each.action == "train"]
+    assert "its error on 100 labelled rows is 0." in told[0]
 
 
 def test_a_prediction_before_the_first_model_waits_and_is_answered(house: House) -> None:
