@@ -77,6 +77,7 @@ class ProblemBody(msgspec.Struct, forbid_unknown_fields=True):
     interval_s: float | None = None
     cooldown_rows: int = 100
     detector: str = "esr"
+    recall: bool = False
 
 
 @routes.on(

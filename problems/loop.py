@@ -22,12 +22,14 @@ class Loop:
     """Attributes:
     interval_s: seconds between two checks, where CHECK_INTERVAL_SECONDS is less; None leaves it at that.
     cooldown_rows: labelled rows from one attempt to train to the next.
+    recall: whether the last ten versions are candidates at the gate, for concepts that come back.
     detector: what raises the alarm over labelled losses; "adwin" needs the extra of that name.
     """
 
     interval_s: float | None = None
     cooldown_rows: int = 100
     detector: Detector = "esr"
+    recall: bool = False
 
 
 DEFAULT: Final = Loop()
@@ -78,4 +80,5 @@ _FAULTS: Final[dict[str, Callable[[object], str | None]]] = {
     "interval_s": _interval,
     "cooldown_rows": _cooldown,
     "detector": _detector,
+    "recall": lambda value: None if isinstance(value, bool) else "expected true or false",
 }

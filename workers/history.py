@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
+from ml.challenger import LARGEST_HISTORY
 from ml.rows import Rows, Truth, pack, stack, take, truth, unpack
 from problems.declaration import Problem
 from problems.labels import Label
@@ -38,7 +39,25 @@ class History:
         return History(take(self.rows, oldest), self.truth[oldest], self.positions[oldest])
 
 
+@dataclass(frozen=True, slots=True)
+class Learnable:
+    """What an attempt to train may learn.
+
+    Attributes:
+        past: the newest 20,000 rows, and before them those of the sample that are older.
+        older: how many these are.
+        replay: the places of the whole sample in `past`.
+    """
+
+    past: History
+    older: int
+    replay: NDArray[np.int64]
+
+
 Decoded = dict[str, PackedRows]  # what a job was asked, by the job's id
+
+
+REPLAYED = 500  # rows of the sample of history
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +94,31 @@ def between(
     rows = stack([part.rows for part in parts]) if len(parts) > 1 else parts[0].rows
     said = truth(problem, [label for part in parts for label in part.labels])
     return History(take(rows, order), said[order], positions[order])
+
+
+def learnable(
+    room: Room, tx: Connection, problem: Problem, tail: int, head: int, seed: int, as_of: float | None = None
+) -> Learnable | None:
+    """The newest rows at [tail, head), and a simple random sample of 500 of all of them; None if there are none.
+
+    The sample is distributed as Vitter's reservoir (algorithm R, 1985) would be after the last row. It needs no state:
+    the ledger keeps every labelled row, so 500 positions are drawn when they are asked for, the same for the same seed.
+    """
+    first = max(tail, head - LARGEST_HISTORY)
+    newest = between(room, tx, problem, first, head, as_of=as_of)
+    if newest is None:
+        return None
+    drawn = tail + np.random.default_rng(seed).choice(head - tail, min(REPLAYED, head - tail), replace=False)
+    decoded: Decoded = {}
+    single = (between(room, tx, problem, at, at + 1, decoded, as_of) for at in sorted(drawn[drawn < first].tolist()))
+    older = [part for part in single if part is not None]
+    past = _joined([*older, newest]) if older else newest
+    return Learnable(past, len(older), np.flatnonzero(np.isin(past.positions, drawn)))
+
+
+def _joined(parts: Sequence[History]) -> History:
+    truths, positions = [part.truth for part in parts], [part.positions for part in parts]
+    return History(stack([part.rows for part in parts]), np.concatenate(truths), np.concatenate(positions))
 
 
 def chunks(

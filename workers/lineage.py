@@ -6,6 +6,7 @@ import hashlib
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -19,27 +20,29 @@ from problems.declaration import DECLARED, Problem
 from settings import VERSION
 from storage import datasets
 from storage.models import Model
-from workers.history import History
+from storage.versions import Version
+from workers.history import History, Learnable
 from workers.shelf import Loaded
 
 LIBRARIES: Final = ("numpy", "pandas", "scipy", "scikit-learn", "skops")
 Lineage = dict[str, Any]
 
 
-def of(tx: Connection, model: Model, problem: Problem, past: History, champion: Loaded | None, read_at: float) -> Lineage:
-    """The rows and what they were compared with; seed, reason and window are the training's to add.
-
-    Args:
-        past: the labelled rows that it learns from, as they were read at `read_at` (labels may be corrected later).
-    """
-    first, last = int(past.positions[0]), int(past.positions[-1])
+def of(
+    tx: Connection, model: Model, problem: Problem, learnt: Learnable, champion: Loaded | None, recalled: Sequence[Version]
+) -> Lineage:
+    """The rows and what they were compared with; when they were read, seed, reason and window are the training's to add."""
+    past = learnt.past
+    first, last = int(past.positions[learnt.older]), int(past.positions[-1])
     used = datasets.between(tx, model.name, first, last + 1)
     of_datasets = sum(min(last + 1, each.position + each.rows) - max(first, each.position) for each in used)
     return {
         "positions": [first, last + 1],
-        "rows": len(past),
-        "labels": len(past) - of_datasets,
-        "read_at": read_at,
+        "rows": len(past) - learnt.older,
+        "labels": len(past) - learnt.older - of_datasets,
+        "history": [model.tail, model.head],
+        "replay": {"rows": len(learnt.replay), "older": learnt.older},
+        "recall": [each.name for each in recalled],
         "rows_sha256": digest(problem, past),
         "datasets": [{"id": each.id, "sha256": each.sha256, "rows": each.rows, "source": each.source} for each in used],
         "problem": dict(model.declared),

@@ -14,8 +14,8 @@ from problems.declaration import Problem, parse_problem
 from registry.port import UnknownVersion
 from storage import decisions, versions
 from storage.decisions import Decision
-from workers import history, lineage
-from workers.history import History
+from workers import history, lineage, recall
+from workers.history import Learnable
 from workers.room import Room
 
 OUTCOMES: Final = {"promote": "promoted", "reject": "rejected"}
@@ -50,9 +50,12 @@ def run(room: Room, decision_id: str) -> Again:
         decision = _training(tx, decision_id)
         known = decision.evidence["data"]
         problem = parse_problem(decision.model, known["problem"], known["source"])
-        past = _rows(room, tx, problem, known)
+        learnt = _rows(room, tx, problem, known)
         champion = _champion(room, tx, decision.model, known["champion"])
-    again = train(problem, past.rows, past.truth, champion, known["since"], known["seed"], decision.evidence["reason"])
+        earlier = [found for name in known["recall"] if (found := versions.get(tx, decision.model, name))]
+    past, seed, reason = learnt.past, known["seed"], decision.evidence["reason"]
+    recalled = recall.candidates(room, earlier, past)
+    again = train(problem, past.rows, past.truth, champion, known["since"], seed, reason, learnt.replay, recalled)
     return _compare(decision, known, again)
 
 
@@ -71,21 +74,22 @@ def _training(tx: Connection, decision_id: str) -> Decision:
     return ends[0]
 
 
-def _rows(room: Room, tx: Connection, problem: Problem, known: lineage.Lineage) -> History:
+def _rows(room: Room, tx: Connection, problem: Problem, known: lineage.Lineage) -> Learnable:
     """The rows that were learnt from, with their labels as they stood then."""
     if known["source_sha256"] != lineage.source_digest(known["source"]):
         raise CannotReproduce(f"{known['source']} is another file than then.")
     try:
-        start, stop = known["positions"]
-        past = history.between(room, tx, problem, start, stop, as_of=known["read_at"])
+        tail, head = known["history"]
+        learnt = history.learnable(room, tx, problem, tail, head, known["seed"], as_of=known["read_at"])
     except FileNotFoundError as gone:
         raise CannotReproduce(f"A file of rows is gone: {gone.filename}.") from gone
-    if past is None or len(past) != known["rows"]:
-        raise CannotReproduce(f"{0 if past is None else len(past):,} of the {known['rows']:,} rows are still there.")
-    found = lineage.digest(problem, past)
+    there, needed = len(learnt.past) if learnt else 0, known["rows"] + known["replay"]["older"]
+    if learnt is None or there != needed:
+        raise CannotReproduce(f"{there:,} of the {needed:,} rows are still there.")
+    found = lineage.digest(problem, learnt.past)
     if found != known["rows_sha256"]:
         raise CannotReproduce(f"The rows are not those of then: SHA-256 {found[:12]}…, was {known['rows_sha256'][:12]}….")
-    return past
+    return learnt
 
 
 def _champion(room: Room, tx: Connection, model: str, name: str | None) -> Any:

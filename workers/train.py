@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import msgspec
 from sklearn.pipeline import Pipeline
 
-from ml.challenger import LARGEST_HISTORY, OneClass, TooFewRows, Training, train
+from ml.challenger import OneClass, Recalled, TooFewRows, Training, train
 from ml.feature_drift import reference_sketch
 from ml.model_file import TRUSTED, UntrustedModel, dump
 from ml.rows import take
@@ -17,8 +17,8 @@ from registry.port import RegistryDown, Upload
 from storage import models
 from storage.jobs import Job
 from storage.versions import Version
-from workers import history, lineage, outcome, serving
-from workers.history import History
+from workers import history, lineage, outcome, recall, serving
+from workers.history import History, Learnable
 from workers.lease import Claim
 from workers.outcome import Attempt
 from workers.room import Room
@@ -38,25 +38,32 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
             raise JobFailed("superseded", message)
         problem = room.shelf.problem(model)
         read_at = room.clock()
-        past = history.between(room, tx, problem, max(model.tail, model.head - LARGEST_HISTORY), model.head)
+        learnt = history.learnable(room, tx, problem, model.tail, model.head, asked["seed"])
         champion = serving.champion(room, tx, job.model)
-        if past is None:
+        if learnt is None:
             raise JobFailed("too_few_rows", "There are no labelled rows.")
-        known = lineage.of(tx, model, problem, past, champion, read_at)
+        earlier = recall.earlier(tx, champion)
+        known = lineage.of(tx, model, problem, learnt, champion, earlier)
     since = None if asked["change_position"] is None else model.head - asked["change_position"]
-    made = _train(problem, past, champion.pipeline if champion else None, since, asked)
+    recalled = recall.candidates(room, earlier, learnt.past)
+    made = _train(problem, learnt, champion.pipeline if champion else None, since, asked, recalled)
     claim.check()
-    known |= {"seed": asked["seed"], "since": since, "window": made.window, "window_rows": made.rows}
+    known |= {"read_at": read_at, "seed": asked["seed"], "since": since, "window": made.window, "window_rows": made.rows}
     attempt = Attempt(room, job, model, problem, made, known, since)
     if made.model is None:
         return Done(_result(made, None), settle=lambda tx, now: outcome.reject(attempt, tx, now))
-    version = _keep(attempt, made.model, past)
+    version = _keep(attempt, made.model, learnt.past)
+    again = next((each for each in earlier if made.window == f"version {each.name}"), None)
+    version = replace(version, sketch=again.sketch) if again else version
     return Done(_result(made, version.name), settle=lambda tx, now: outcome.promote(attempt, version, tx, now))
 
 
-def _train(problem: Problem, past: History, champion: Any, since: int | None, asked: dict[str, Any]) -> Training:
+def _train(
+    problem: Problem, learnt: Learnable, champion: Any, since: int | None, asked: dict[str, Any], recalled: list[Recalled]
+) -> Training:
+    past, seed, reason = learnt.past, asked["seed"], asked["reason"]
     try:
-        return train(problem, past.rows, past.truth, champion, since, asked["seed"], asked["reason"])
+        return train(problem, past.rows, past.truth, champion, since, seed, reason, learnt.replay, recalled)
     except (TooFewRows, OneClass, ValueError) as wrong:
         kind = {TooFewRows: "too_few_rows", OneClass: "one_class"}.get(type(wrong), "cannot_train")
         raise JobFailed(kind, str(wrong)) from wrong

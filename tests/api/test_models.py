@@ -35,6 +35,7 @@ def test_a_model_shows_what_was_declared(ask: Ask) -> None:
         "interval_s": 30.0,
         "cooldown_rows": 100,
         "detector": "esr",
+        "recall": False,
     }
     assert shown["warnings"] == []
     for name in ("nope", "%00", "..%2f..%2fx", "x" * 1000, "%F0%9F%90%8D", "a%20b"):
