@@ -21,6 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 
 from ml.detector import Reference, reference
+from ml.estimate import temperature
 from ml.estimators import build
 from ml.metrics import better, gate_losses, losses, score
 from ml.prediction import Prediction, predict
@@ -82,9 +83,10 @@ class Recalled:
 class Training:
     """What one attempt came to; `model` is the winner refitted with the holdout, or None if rejected.
 
-    `reference` and `error_scale` (the 80 % quantile of a regression's absolute errors) are of the model that
-    serves from then on, for the detector that starts afresh: the winner, or the champion that stays, even if
-    it was alarmed over, because nothing better can be learnt yet.
+    `reference`, `error_scale` (the 80 % quantile of a regression's absolute errors) and `temperature` (it calibrates
+    a classifier's probabilities, see `ml.estimate`) are of the model that serves from then on, for the detector that
+    starts afresh: the winner, or the champion that stays, even if it was alarmed over, because nothing better can be
+    learnt yet.
     """
 
     decision: Literal["promoted", "rejected"]
@@ -100,6 +102,7 @@ class Training:
     candidates: tuple[Candidate, ...]
     reference: Reference
     error_scale: float | None
+    temperature: float | None
     classes: tuple[Label, ...]
     seconds: float
 
@@ -157,6 +160,7 @@ def train(
         candidates=tuple(gate.candidates),
         reference=reference(error, held),
         error_scale=scale,
+        temperature=temperature(answers, serving),
         classes=winner.classes,
         seconds=time.perf_counter() - began,
     )

@@ -14,10 +14,12 @@ from ml import detectors as port
 from ml.challenger import SMALLEST_HISTORY
 from ml.detector import DetectorState
 from ml.detectors import Watch
+from ml.estimate import Estimate, estimate
 from ml.feature_drift import FeatureDrift, compare
 from ml.metrics import losses, score
 from ml.model_file import RefusedModel
 from ml.prediction import predict
+from ml.rows import Rows, take
 from problems.loop import missing
 from storage import champions, checks, detectors, jobs, models
 from storage.checks import Check
@@ -35,6 +37,7 @@ from workers.verdicts import Verdict
 
 WEEK_S = 7 * 86_400.0
 WINDOW = 2_000  # newest labelled rows that the shown performance is of
+ESTIMATED = 1_000  # rows that it is estimated from where there are no labels
 GENERATED = {"samples": 1_000, "features": 2, "noise": 0.05, "drift": "none", "strength": 0.0, "seed": 7}
 
 
@@ -49,6 +52,7 @@ class Seen:
         trial, worse: the champion's probation, if it is on one, and the proof that it is worse than its predecessor.
         performance: the metric over the newest rows since the version began to serve; None below 100 rows.
         drifts: features against the reference; empty without 500 rows.
+        estimate: what the metric would be, where no labels have come.
     """
 
     labels: int
@@ -60,6 +64,7 @@ class Seen:
     worse: Worse | None
     performance: float | None
     drifts: list[FeatureDrift]
+    estimate: Estimate | None
 
 
 def work(room: Room, job: Job, claim: Claim) -> Done:
@@ -163,6 +168,8 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
         probation=trial.state.to_dict() if trial else None,
     )
     seen = model.head - before.position
+    inputs = _inputs(room, tx, champion, before.position, model.head)
+    sketch = version.sketch
     performance = _performance(room, tx, champion, before.start, model.head) if seen else model.performance
     return Seen(
         seen,
@@ -173,7 +180,8 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
         trial,
         probation.judge(room, tx, trial, before.start, model.head),
         performance,
-        _feature_drift(room, tx, champion, before.position, model.head),
+        compare(sketch, inputs) if sketch and inputs is not None else [],
+        _estimate(champion, inputs) if seen == 0 or performance is None else None,
     )
 
 
@@ -195,14 +203,21 @@ def _performance(room: Room, tx: Connection, champion: Loaded, start: int, head:
     return score(champion.problem.metric, newest.truth, predict(champion.pipeline, champion.problem, newest.rows))
 
 
-def _feature_drift(room: Room, tx: Connection, champion: Loaded, start: int, head: int) -> list[FeatureDrift]:
-    """The inputs of new evidence, or else of the newest predictions, against those of the training."""
+def _inputs(room: Room, tx: Connection, champion: Loaded, start: int, head: int) -> Rows | None:
+    """The inputs of new evidence, or else of the newest predictions."""
     if head - start >= 500:
         part = history.between(room, tx, champion.problem, max(start, head - WINDOW), head)
-        rows = part.rows if part else None
-    else:
-        rows = history.recent_inputs(tx, champion.problem, WINDOW)
-    return compare(champion.version.sketch, rows) if rows is not None and champion.version.sketch else []
+        return part.rows if part else None
+    return history.recent_inputs(tx, champion.problem, WINDOW)
+
+
+def _estimate(champion: Loaded, inputs: Rows | None) -> Estimate | None:
+    """What the metric is by the champion's own confidence; a version from before there was this has no temperature."""
+    t = champion.version.reference.get("temperature")
+    if inputs is None or t is None:
+        return None
+    some = take(inputs, slice(0, ESTIMATED))
+    return estimate(champion.problem.metric, predict(champion.pipeline, champion.problem, some), t)
 
 
 def _train_job(room: Room, job: Job, model: Model, verdict: Verdict) -> NewJob:
@@ -234,6 +249,7 @@ def _result(model: Model, verdict: Verdict, seen: Seen, train: str | None) -> di
         "floor": None if seen.floor is None else {"statistic": seen.floor.evidence, "limit": seen.floor.limit},
         "features": [asdict(each) for each in seen.drifts],
         "probation": probation.shown(seen.trial),
+        "estimate": asdict(seen.estimate) if seen.estimate else None,
         "rolled_back_to": seen.worse.predecessor.name if seen.worse else None,
     }
 
@@ -269,7 +285,7 @@ def _settle(
         changed["performance"] = seen.performance
     models.change(tx, model.name, **changed)
     checks.add(tx, Check(new_id(now), job.id, model.name, now, result))
-    follow = verdicts.tell(room, tx, model, champion.problem, verdict, seen.performance, seen.drifts, now)
+    follow = verdicts.tell(room, tx, model, champion.problem, verdict, seen.performance, seen.drifts, seen.estimate, now)
     if train is None:
         return follow
     reason = verdicts.sentence(model, verdict)

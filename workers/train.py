@@ -105,7 +105,7 @@ def _keep(attempt: Attempt, winner: Pipeline, past: History) -> Version:
         metrics=_metrics(attempt) | {"window": made.window, "rows": made.rows, "champion_score": made.champion_score},
         data=attempt.lineage,
         promoted_from=model.champion,
-        reference=asdict(made.reference) | {"error_scale": made.error_scale},
+        reference=asdict(made.reference) | {"error_scale": made.error_scale, "temperature": made.temperature},
         sketch=reference_sketch(attempt.problem, take(past.rows, slice(len(past) - made.rows, None))),
         classes=list(made.classes) or None,
     )

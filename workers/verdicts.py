@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from ml.challenger import SMALLEST_HISTORY, Reason, is_grown
 from ml.detectors import Watch
+from ml.estimate import Estimate
 from ml.feature_drift import FeatureDrift
 from problems.declaration import METRICS, Problem
 from problems.loop import Loop
@@ -108,6 +109,7 @@ def tell(
     verdict: Verdict,
     performance: float | None,
     drifts: Sequence[FeatureDrift],
+    estimate: Estimate | None,
     now: float,
 ) -> list[NewJob]:
     """Tell people of a drift, of moved features, or (each check if asked for, else once a day) that all is well."""
@@ -119,12 +121,14 @@ def tell(
         line = f"alarm: {sentence(model, verdict)} {problem.metric} {shown}"
         return [tell_people(room, tx, f"drift:{model.name}", "drift", "retraining", title, [line], now, model.name)]
     if verdict.decision == "warning":
-        return _warn(room, tx, model, drifts, now)
+        return _warn(room, tx, model, drifts, estimate, now)
     quiet = verdict.decision in ("ok", "insufficient") and performance is not None
     return _all_is_well(room, tx, model, problem, performance, now) if quiet and performance is not None else []
 
 
-def _warn(room: Room, tx: Connection, model: Model, drifts: Sequence[FeatureDrift], now: float) -> list[NewJob]:
+def _warn(
+    room: Room, tx: Connection, model: Model, drifts: Sequence[FeatureDrift], estimate: Estimate | None, now: float
+) -> list[NewJob]:
     """Moved features: once per version. They start no training; without labels nobody can say whether they matter."""
     key = f"features:{model.name}:{model.champion}"
     if told_before(tx, key):
@@ -132,6 +136,8 @@ def _warn(room: Room, tx: Connection, model: Model, drifts: Sequence[FeatureDrif
     moved = ", ".join(f"{each.feature} (D {each.distance:.2f}, PSI {each.psi:.2f})" for each in drifts if each.drifted)
     title = f"Inputs of {model.name} have moved"
     lines = [f"{moved}. This starts no retraining: only labels show whether predictions suffer."]
+    if estimate:
+        lines.append(f"by the model's own confidence {estimate.metric} is {estimate.value:.3f} now, {estimate.condition}")
     return [tell_people(room, tx, key, "warning", "told", title, lines, now, model.name)]
 
 

@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from api.app import close, create_app
 from api.errors import Fault
 from settings import Settings
-from storage import heartbeats, incidents, jobs, models
+from storage import checks, heartbeats, incidents, jobs, models
+from storage.checks import Check
 from storage.database import Database
 from storage.heartbeats import Heartbeat
 from storage.jobs import NewJob
@@ -172,6 +173,15 @@ def test_the_state_of_a_model(ask: Ask, database: Database) -> None:
     assert status["automation"]["interval_s"] == 30.0
     assert status["automation"]["next_check_at"][17:19] in ("00", "30")
     assert ask("GET", "/model-status?model=nope").status_code == 404
+
+
+def test_the_last_checks_estimate_is_shown_with_its_condition(ask: Ask, database: Database) -> None:
+    """As it stands in the check; null where none has been made."""
+    assert ask("GET", "/model-status?model=plane").get_json()["estimate"] is None
+    found = {"metric": "accuracy", "value": 0.87, "rows": 1000, "condition": "valid only if P(y|x) is unchanged"}
+    with database.begin() as tx:
+        checks.add(tx, Check("1", "job", "plane", 1.0, {"estimate": found}))
+    assert ask("GET", "/model-status?model=plane").get_json()["estimate"] == found
 
 
 # ---- labels

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ml.estimate import CONDITION
 from ml.generator import Drift, generate
 from problems.rows import PackedRows
-from storage import champions, decisions, jobs, labels, ledger, models, versions
+from storage import champions, decisions, incidents, jobs, labels, ledger, models, versions
 from tests.workers.conftest import House
 from workers import tasks, tick
 
@@ -110,6 +111,12 @@ def test_moved_inputs_warn_once_and_train_nothing(served: House) -> None:
     assert served.model().champion == "1"
     assert [check["decision"] for check in served.checks()][-1] == "warning"
     assert [title for title, _ in served.told()].count("Inputs of default have moved") == 1
+    estimate = served.checks()[-1]["estimate"]
+    assert (estimate["metric"], estimate["rows"], estimate["condition"]) == ("accuracy", 1_000, CONDITION)
+    assert 0.7 < estimate["value"] < 1
+    with served.db.read() as tx:
+        (told,) = [each for each in incidents.listed(tx, 1000, None).entries if "have moved" in each.title]
+    assert CONDITION in told.lines[-1]
 
 
 def test_labels_from_before_a_rollback_start_no_training(served: House) -> None:
