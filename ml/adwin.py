@@ -24,11 +24,13 @@ MOST, KEPT = 20_000, 10_000
 
 @dataclass(frozen=True, slots=True)
 class AdwinState:
-    """Attributes:
-    mu0: the reference, to be shown; ADWIN does not look at it.
-    rows: how many were processed.
-    count, bits: the losses (0 or 1) that it holds, packed, as base64.
-    alarm: the first rise; it stays. `statistic` is 1, `rows_since_change` the window that was left.
+    """All that is needed to make river's object again.
+
+    Attributes:
+        mu0: the reference, to be shown; ADWIN does not look at it.
+        rows: how many were processed.
+        count, bits: the losses (0 or 1) that it holds, packed, as base64.
+        alarm: the first rise; it stays. `statistic` is 1, `rows_since_change` the window that was left.
     """
 
     mu0: float

@@ -20,11 +20,13 @@ WINDOW: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class ThresholdState:
-    """Attributes:
-    mu0, limit: the mean loss that is still kept, 1 - threshold.
-    rows: how many were processed.
-    newest: losses of the newest 100 rows, oldest first.
-    alarm: the first one; it stays.
+    """All that the rule remembers.
+
+    Attributes:
+        mu0, limit: the mean loss that is still kept, 1 - threshold.
+        rows: how many were processed.
+        newest: losses of the newest 100 rows, oldest first.
+        alarm: the first one; it stays.
     """
 
     mu0: float

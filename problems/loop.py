@@ -19,11 +19,13 @@ Add = Callable[[str, str], None]  # (key, fault)
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Attributes:
-    interval_s: seconds between two checks, where CHECK_INTERVAL_SECONDS is less; None leaves it at that.
-    cooldown_rows: labelled rows from one attempt to train to the next.
-    recall: whether the last ten versions are candidates at the gate, for concepts that come back.
-    detector: what raises the alarm over labelled losses; "adwin" needs the extra of that name.
+    """When a model is checked, by what, and when and on what it may train.
+
+    Attributes:
+        interval_s: seconds between two checks, where CHECK_INTERVAL_SECONDS is less; None leaves it at that.
+        cooldown_rows: labelled rows from one attempt to train to the next.
+        recall: whether the last ten versions are candidates at the gate, for concepts that come back.
+        detector: what raises the alarm over labelled losses; "adwin" needs the extra of that name.
     """
 
     interval_s: float | None = None

@@ -87,10 +87,12 @@ def judge(room: Room, tx: Connection, trial: Trial | None, start: int, head: int
     The proof is of losses that are bounded row by row, which not every metric is made of: a model that is better
     where the metric looks (rare classes, the order of probabilities) stays.
     """
-    rows = history.between(room, tx, trial.champion.problem, max(start, head - ROWS), head) if trial else None
-    if trial is None or trial.state.proof is None or rows is None:
+    if trial is None or trial.state.proof is None:
         return None
     problem = trial.champion.problem
+    rows = history.between(room, tx, problem, max(start, head - ROWS), head)
+    if rows is None:
+        return None
     mine, other = (
         score(problem.metric, rows.truth, predict(each.pipeline, problem, rows.rows))
         for each in (trial.champion, trial.predecessor)
