@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import uuid
 from dataclasses import dataclass
 
-from jobs.kinds import KINDS, Kind
+import msgspec
+
+from jobs.kinds import KINDS, TICK, Kind
 
 JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -34,3 +37,62 @@ def job_ids_of(argument: object) -> list[str]:
     if not isinstance(argument, list):
         return []
     return [item for item in argument if isinstance(item, str) and JOB_ID.fullmatch(item)]
+
+
+class _Headers(msgspec.Struct):
+    task: str
+    id: str
+    request_id: str | None = None
+
+
+class _Raw(msgspec.Struct):
+    """The parts of a Celery message (protocol 2, as kombu puts it on a Redis list) that we read."""
+
+    body: str
+    headers: _Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A doorbell as it came off its queue: a task that we know, and ids that could be jobs'."""
+
+    task: str
+    task_id: str
+    job_ids: tuple[str, ...]
+    request_id: str | None
+
+
+def heard(message: object) -> Heard | None:
+    """What a message (as parsed from JSON) says; None if it is no doorbell. Whatever else it holds is not looked at."""
+    try:
+        raw = msgspec.convert(message, _Raw)
+        body = msgspec.json.decode(base64.b64decode(raw.body, validate=True))
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    arguments = body[0] if isinstance(body, list) and body else None
+    job_ids = tuple(job_ids_of(arguments[0])) if isinstance(arguments, list) and arguments else ()
+    task, known = raw.headers.task, raw.headers.task in KINDS and bool(job_ids)
+    if not (known or task == TICK) or not JOB_ID.fullmatch(raw.headers.id):
+        return None
+    return Heard(task, raw.headers.id, job_ids, raw.headers.request_id)
+
+
+def celery_message(said: Heard, queue: str) -> dict[str, object]:
+    """The message that Celery's workers take for this doorbell, and nothing that `said` does not hold."""
+    arguments = [list(said.job_ids)] if said.job_ids else []
+    body = msgspec.json.encode([arguments, {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
+    headers = {"lang": "py", "task": said.task, "id": said.task_id, "root_id": said.task_id, "retries": 0, "ignore_result": True}
+    return {
+        "body": base64.b64encode(body).decode(),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": headers | ({"request_id": said.request_id} if said.request_id else {}),
+        "properties": {
+            "correlation_id": said.task_id,
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": queue},
+            "delivery_tag": str(uuid.uuid4()),
+            "body_encoding": "base64",
+            "priority": 0,
+        },
+    }

@@ -10,7 +10,7 @@ from loguru import logger
 
 from beat_schedule import schedule
 from jobs.app import make_app
-from jobs.kinds import POLICIES, TICK, Kind
+from jobs.kinds import POLICIES, PREDICT, TICK, Kind
 from jobs.messages import job_ids_of
 from settings import load
 
@@ -21,6 +21,7 @@ app: Celery = make_app(
     beat_schedule_filename=str(settings.data_dir / "beat" / "schedule"),
     beat_max_loop_interval=5,  # its sign of life is written at each turn
     worker_concurrency=settings.worker_concurrency,
+    broker_transport="workers.intake:Transport",
 )
 app.set_current()
 _process: dict[str, Any] = {}  # the room of this process, opened after the fork
@@ -32,7 +33,11 @@ def room() -> Any:
         from workers.room import open_room
 
         queues = os.environ.get("CONTINUAL_QUEUES", "").split(",")
-        _process["room"] = open_room(settings, os.environ.get("CONTINUAL_ROLE", "worker"), queues)
+        _process["room"] = opened = open_room(settings, os.environ.get("CONTINUAL_ROLE", "worker"), queues)
+        if PREDICT in queues:
+            from workers.preload import Preloader
+
+            _process["preloader"] = Preloader(settings.redis_url, opened.shelf.preload)
     return _process["room"]
 
 
@@ -75,5 +80,6 @@ def _open_in_child(**_: object) -> None:
 
 @signals.worker_process_shutdown.connect
 def _close_in_child(**_: object) -> None:
-    if "room" in _process:
-        _process.pop("room").close()
+    for name in ("preloader", "room"):
+        if name in _process:
+            _process.pop(name).close()

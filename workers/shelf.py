@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,8 @@ class Shelf:
         self._registry = registry
         self._problems: dict[str, tuple[float, Problem]] = {}
         self._serving: dict[str, tuple[tuple[str | None, float], Loaded]] = {}
-        self._kept: OrderedDict[tuple[str, int], Any] = OrderedDict()
+        self._kept: OrderedDict[str, Any] = OrderedDict()  # by the file's hash
+        self._lock = threading.Lock()  # the preloader has a thread of its own
 
     def problem(self, model: Model) -> Problem:
         """The model's problem, parsed once per change of its declaration."""
@@ -115,13 +117,31 @@ class Shelf:
                 are not trusted.
             RegistryDown: the artifact is missing and the registry does not answer.
         """
-        key = (version.model, version.number)
-        if key not in self._kept:
-            self._kept[key] = self._load(version)
+        with self._lock:
+            if version.sha256 in self._kept:
+                self._kept.move_to_end(version.sha256)
+                return self._kept[version.sha256]
+        return self._keep(version.sha256, self._load(version))
+
+    def preload(self, artifact: str, sha256: str) -> None:
+        """Bring a file into memory that may serve soon.
+
+        Raises:
+            RefusedModel: it has another hash, or types that are not trusted.
+            OSError: it cannot be read.
+            ValueError: its name leads out of the artifacts' folder.
+        """
+        with self._lock:
+            known = sha256 in self._kept
+        if not known:
+            self._keep(sha256, load(self._artifacts.path(artifact), sha256))
+
+    def _keep(self, sha256: str, pipeline: Any) -> Any:
+        with self._lock:
+            self._kept[sha256] = pipeline
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        return pipeline
 
     def _load(self, version: Version) -> Any:
         path, swapped = self._artifacts.path(version.artifact), None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import signal
 import threading
 import time
@@ -18,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from jobs.app import RINGER_TRANSPORT, make_app
 from jobs.bell import BROKER_FAULTS, DONE, grouped, publish
 from jobs.kinds import QUEUES
+from jobs.messages import heard
 from storage import heartbeats, idempotency, jobs, ledger, retention
 from storage.heartbeats import Heartbeat
 from storage.jobs import Job, NewJob
@@ -128,13 +127,13 @@ def _missing(due: Iterable[Doorbell], waiting: set[str]) -> list[Doorbell]:
     return [bell for bell in due if bell.job_id not in waiting]
 
 
-def _jobs_in(message: bytes) -> list[str]:
+def _jobs_in(message: bytes) -> tuple[str, ...]:
     """The job ids in a raw message; junk in the queue holds none."""
     try:
-        body = msgspec.json.decode(base64.b64decode(msgspec.json.decode(message)["body"]))
-        return [str(job_id) for job_id in body[0][0]]
-    except (msgspec.DecodeError, binascii.Error, KeyError, IndexError, TypeError, ValueError):
-        return []
+        said = heard(msgspec.json.decode(message))
+    except msgspec.DecodeError:
+        return ()
+    return said.job_ids if said else ()
 
 
 def run(room: Room) -> None:

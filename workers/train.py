@@ -17,7 +17,7 @@ from registry.port import RegistryDown, Upload
 from storage import models
 from storage.jobs import Job
 from storage.versions import Version
-from workers import history, lineage, outcome, recall, serving
+from workers import history, lineage, outcome, preload, recall, serving
 from workers.history import History, Learnable
 from workers.lease import Claim
 from workers.outcome import Attempt
@@ -55,6 +55,7 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
     version = _keep(attempt, made.model, learnt.past)
     again = next((each for each in earlier if made.window == f"version {each.name}"), None)
     version = replace(version, sketch=again.sketch) if again else version
+    preload.everywhere(room, version.artifact, version.sha256)
     return Done(_result(made, version.name), settle=lambda tx, now: outcome.promote(attempt, version, tx, now))
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.chaos`: the fault suite. One row of a Markdown table a trial; exit 1 if a promise was broken."""
+"""`python -m benchmarks.chaos`: the fault suite. A row a trial, then one a fault; exit 1 if a promise was broken."""
 
 from __future__ import annotations
 
@@ -14,34 +14,36 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.chaos import clock, containers, naive
+from benchmarks.chaos import clock, containers, naive, table
 from benchmarks.chaos.faults import FAULTS, Fault, Scene, tmpfs
 from benchmarks.chaos.judge import Row, judge_on, wait_done
 from benchmarks.chaos.load import Load
 from benchmarks.chaos.servers import Missing, MlflowServer, Postgres
 from benchmarks.chaos.stack import Stack, until
 
-HEAD = (
-    "| fault | system | accepted | rejected | lost | false failures | recorded twice | executed twice | slowest POST, s "
-    "| all done, s after the fault | load | kept | notes |\n" + "|---" * 13 + "|"
-)
 MARGIN_S = 15.0  # beyond lease and work, after the end of the fault
 DISK_MB = 700
+TITLES = {
+    **{key: fault.title for key, fault in FAULTS.items()},
+    "o": "clock set by +10 and -10 min",
+    "p": "containers: workers and redis killed",
+}
 
 
 def main() -> int:
     """Run the faults that were asked for; 1 if in any row a job was lost, failed falsely, or was recorded twice."""
     asked = _parse()
     print(f"{asked.jobs} jobs at {asked.rate:g}/s a trial, lease {asked.lease:g} s, {os.cpu_count()} cores", flush=True)
-    print(HEAD, flush=True)
-    kept = True
+    print(table.HEAD, flush=True)
+    rows: list[Row] = []
     for key in asked.faults.split(","):
         for trial in range(asked.trials):
             for row in _rows(key, trial, asked):
                 row.load = os.getloadavg()[0]
-                print(_line(row), flush=True)
-                kept = kept and (row.kept or row.system != "ours")
-    return 0 if kept else 1
+                print(table.line(row), flush=True)
+                rows.append(row)
+    print("\n" + table.summary(rows, TITLES))
+    return 0 if all(row.kept for row in rows if row.system == "ours") else 1
 
 
 def _parse() -> argparse.Namespace:
@@ -112,7 +114,7 @@ def _scene(fault: Fault, trial: int, asked: argparse.Namespace, folder: Path) ->
         if fault.needs == "tmpfs":
             after.enter_context(tmpfs(folder / "stack", DISK_MB))
         stack = Stack(folder / "stack", **settings)
-        after.callback(stack.stop)
+        after.callback(stack.kill_all)
         stack.start()
         yield Scene(stack, asked.lease, random.Random(trial), postgres, mlflow)
 
@@ -147,14 +149,6 @@ def _expect(row: Row, scene: Scene, model: str, ends: str) -> None:
     row.notes.append(f"training of {model}: {status} after {found[-1]['attempt'] if found else 0} attempts")
     row.lost += status in ("none", "queued", "running")
     row.false_failures += status not in (ends, "none", "queued", "running")
-
-
-def _line(row: Row) -> str:
-    cells = [
-        row.fault, row.system, row.accepted, row.rejected, row.lost, row.false_failures, row.recorded_twice, row.executed_twice,
-        f"{row.slowest_post_s:.2f}", f"{row.done_s:.0f}", f"{row.load:.1f}", "yes" if row.kept else "NO", "; ".join(row.notes),
-    ]  # fmt: skip
-    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ from benchmarks.chaos import processes
 from benchmarks.chaos.load import training_rows, upload
 from benchmarks.chaos.servers import Missing, MlflowServer, Postgres
 from benchmarks.chaos.stack import ROOT, Stack, until
+from jobs.kinds import QUEUES
+from jobs.messages import Heard, celery_message
 
 WORKERS = ("predict", "general", "quarantine")
 SLOW = ("slow1", "slow2", "slow3")
@@ -224,6 +228,19 @@ def power_cut(scene: Scene) -> None:
         scene.stack.start()
 
 
+JUNK = (b"\x00\xff", b"{}", b"[]", b"null", b'{"body": "W10=", "headers": {"task": "predict", "id": "1"}, "properties": {}}')
+
+
+def junk(scene: Scene) -> None:
+    """What is no doorbell is pushed into every queue, again and again."""
+    broker = scene.stack.broker()
+    for _ in range(10):
+        for name in QUEUES:
+            forged = celery_message(Heard("predict", str(uuid.uuid4()), (str(uuid.uuid4()),), None), name)
+            broker.lpush(name, *JUNK, json.dumps(forged | {"properties": {"delivery_tag": []}}))
+        time.sleep(0.5)
+
+
 @contextmanager
 def tmpfs(folder: Path, megabytes: int) -> Iterator[None]:
     """A small disk of its own under `folder`.
@@ -264,5 +281,6 @@ FAULTS = {
         Fault("m", "MLflow away during a training and a model load", registry_away, "mlflow"),
         Fault("n", "disk full for 10 s", disk_full, "tmpfs"),
         Fault("q", "kill -9 of everything at once, twice", power_cut),
+        Fault("r", "junk and forged messages in every queue for 5 s", junk),
     )
 }

@@ -47,7 +47,7 @@ class Night:
 
     def rung(self, queue: str) -> list[list[str]]:
         messages: list[bytes] = self.redis.lrange(queue, 0, -1)  # type: ignore[assignment]
-        return [_jobs_in(message) for message in messages]
+        return [list(_jobs_in(message)) for message in messages]
 
     def accept(self, count: int = 1, kind: str = "predict", queue: str = "predict") -> list[str]:
         new = [NewJob.make(kind, "default", queue, self.house.clock.now, 4, payload=b"{}") for _ in range(count)]

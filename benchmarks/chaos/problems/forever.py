@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any, NoReturn
 
-from sklearn.linear_model import LogisticRegression
+from benchmarks.chaos.harmful import Harmful
 
 declared = {
     "task": "binary",
@@ -16,11 +15,11 @@ declared = {
 }
 
 
-class Learner(LogisticRegression):  # type: ignore[misc]
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NoReturn:  # noqa: ARG002 - scikit-learn's signature
+class Learner(Harmful):
+    def harm(self) -> None:
         while True:
             time.sleep(1.0)
 
 
-def estimator() -> LogisticRegression:
+def estimator() -> Learner:
     return Learner()

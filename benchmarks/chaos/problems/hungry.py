@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import resource
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+
+from benchmarks.chaos.harmful import Harmful
 
 declared = {
     "task": "binary",
@@ -18,23 +18,16 @@ declared = {
 }
 
 
-class Learner(LogisticRegression):  # type: ignore[misc]
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:  # noqa: ARG002 - scikit-learn's signature
+class Learner(Harmful):
+    def harm(self) -> None:
         limits = resource.getrlimit(resource.RLIMIT_AS)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), limits[1]))
         try:
-            eaten = [np.ones(1 << 22) for _ in range(1_000)]
-            return _as_learnt(super().fit(eaten[0][: len(X)], y))
+            raise AssertionError(f"{len([np.ones(1 << 22) for _ in range(1_000)])} times 32 MiB fit into one GiB")
         finally:
             resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
-def _as_learnt(model: LogisticRegression) -> LogisticRegression:
-    """What was learnt is scikit-learn's own class again: the store takes no other."""
-    model.__class__ = LogisticRegression
-    return model
-
-
-def estimator() -> LogisticRegression:
+def estimator() -> Learner:
     return Learner()
