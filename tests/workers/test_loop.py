@@ -231,7 +231,7 @@ def test_the_version_before_serves_while_the_champions_file_is_refused(house: Ho
     with house.db.begin() as tx:
         version = versions.get(tx, "default", "1")
         assert version is not None
-        versions.add(tx, replace(version, number=2, artifact="models/default/2.skops", promoted_from="1"))
+        versions.add(tx, replace(version, number=2, artifact="models/default/2.skops", sha256="0" * 64, promoted_from="1"))
         champions.serve(tx, "default", "2", 0)
     with house.room.artifacts.writing("models/default/2.skops") as draft:
         draft.write_bytes(b"not the file that was trained")
@@ -245,7 +245,7 @@ def _swap_the_only_version_of_other(house: House) -> None:
     with house.db.begin() as tx:
         version = versions.get(tx, "default", "1")
         assert version is not None
-        versions.add(tx, replace(version, model="other", artifact="models/other/1.skops"))
+        versions.add(tx, replace(version, model="other", artifact="models/other/1.skops", sha256="0" * 64))
         champions.serve(tx, "other", "1", 0)
     with house.room.artifacts.writing("models/other/1.skops") as draft:
         draft.write_bytes(b"not the file that was trained")
