@@ -9,11 +9,11 @@ RUN := .venv/bin/python
 UV := PYTHONPATH=.boot UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy $(PYTHON) -m uv
 PYTEST_ARGS ?=
 
-.PHONY: help demo up test check format bench profile chaos soak env lock clean
+.PHONY: help demo up test check format bench profile chaos soak reproduce env lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name what; do \
-	  printf '  make %-8s %s\n' "$$name" "$$what"; done
+	  printf '  make %-9s %s\n' "$$name" "$$what"; done
 
 demo: .venv/.runtime  ## the whole stack, and its story told live: a drift arrives, the loop mends it (DEMO_EXIT=1: then end)
 	@$(RUN) -m embedded demo $(if $(filter 1,$(DEMO_EXIT)),--exit)
@@ -41,6 +41,9 @@ chaos: .venv/.dev  ## the fault suite: what is done to the stack, and that no ac
 
 soak: .venv/.dev  ## 15 minutes at 80 jobs/s: memory and open files of every process (SOAK_ARGS="--minutes 5")
 	@$(RUN) -m benchmarks.chaos.soak $(SOAK_ARGS)
+
+reproduce: .venv/.runtime  ## run a training again from its record, and compare the models byte for byte (DECISION=id)
+	@$(RUN) -m workers reproduce "$(DECISION)"
 
 env:  ## write .env with fresh secrets for docker compose; never overwrites one
 	@$(PYTHON) .ci/fresh_env.py

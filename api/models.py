@@ -31,6 +31,7 @@ from api.views import (
 )
 from jobs.kinds import POLICIES
 from problems.declaration import MODEL_NAME, InvalidProblem, Problem, declared, parse_problem
+from problems.loop import missing
 from storage import champions, checks, decisions, incidents, jobs, models, versions
 from storage.champions import NothingToRollBack
 from storage.jobs import NewJob
@@ -73,6 +74,10 @@ class ProblemBody(msgspec.Struct, forbid_unknown_fields=True):
     estimator_args: dict[str, Any] = {}
     scale: bool = True
     ignore: list[str] = []
+    interval_s: float | None = None
+    cooldown_rows: int = 100
+    detector: str = "esr"
+    recall: bool = False
 
 
 @routes.on(
@@ -106,6 +111,9 @@ def _checked(name: str, given: object) -> Problem:
         problem = parse_problem(name, given)
     except InvalidProblem as wrong:
         raise unfit([Fault(loc, msg) for loc, msg in wrong.errors]) from None
+    lacks = missing(problem.loop)
+    if lacks:
+        raise unfit([Fault(("detector",), lacks)])
     faults = house().inspector.faults(problem)
     if faults:
         raise unfit(faults)

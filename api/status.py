@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from flask import Response, request
@@ -19,7 +20,7 @@ from api.routes import ANY, MODEL, PAGE, ListOf, Media, Routes
 from api.verified import hash_of
 from api.views import IncidentView, Moment, answer, answer_page, incident_view, moment
 from settings import VERSION
-from storage import incidents, jobs
+from storage import checks, incidents, jobs
 from storage.models import Model
 from telemetry import metrics
 
@@ -65,7 +66,10 @@ class Automation(msgspec.Struct):
 
 
 class StatusView(msgspec.Struct):
-    """How a model is; the last three fields are the older system's."""
+    """How a model is; the last three fields are the older system's.
+
+    `estimate`: the metric by the model's own confidence, where the last check saw no labels.
+    """
 
     model: str
     version: str | None
@@ -75,6 +79,7 @@ class StatusView(msgspec.Struct):
     last_check_at: Moment | None
     last_trained_at: Moment | None
     automation: Automation
+    estimate: Mapping[str, Any] | None
     model_trained: bool
     needs_retraining: bool
     automation_note: str
@@ -83,9 +88,10 @@ class StatusView(msgspec.Struct):
 def status_of(model: Model) -> StatusView:
     """The model's status now."""
     parts, now = house(), house().clock()
-    every = parts.settings.check_interval_seconds
+    every = model.interval_s(parts.settings.check_interval_seconds)
     with parts.database.read() as tx:
         training = jobs.open_job(tx, "train", model.name) is not None
+        last = checks.last(tx, model.name)
     busy = "retraining" if training else "drifting" if model.drifting else "healthy"
     state = "no_model" if model.champion is None else busy
     return StatusView(
@@ -97,6 +103,7 @@ def status_of(model: Model) -> StatusView:
         moment(model.last_check_at),
         moment(model.last_trained_at),
         Automation(every, str(moment((math.floor(now / every) + 1) * every))),
+        last.result.get("estimate") if last else None,
         model.champion is not None,
         state in ("drifting", "retraining"),
         f"Checked every {every:g} s; retraining is automatic, never a manual act.",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from flask import Response
 
+from problems.loop import warnings
 from storage.checks import Check
 from storage.datasets import Dataset
 from storage.decisions import Decision
@@ -117,13 +119,14 @@ def dataset_view(dataset: Dataset) -> DatasetView:
 
 
 class ModelView(msgspec.Struct):
-    """A model: what was declared, and which version serves."""
+    """A model: what was declared, what to know about that, and which version serves."""
 
     name: str
     schema: Mapping[str, Any]
     estimator: Mapping[str, Any]
     champion: str | None
     settings: Mapping[str, Any]
+    warnings: Sequence[str]
     source: str
     rows: int
     created_at: Moment
@@ -131,14 +134,16 @@ class ModelView(msgspec.Struct):
 
 
 def model_view(model: Model, interval_s: float) -> ModelView:
-    """A model as clients see it."""
+    """A model as clients see it; all models are looked at each `interval_s` seconds."""
     told = model.declared
     schema = {key: told[key] for key in ("task", "label", "features", "ignore")} | {"classes": model.classes}
     estimator = {"name": told["estimator"], "args": told["estimator_args"], "scale": told["scale"]}
-    settings = {"metric": told["metric"], "threshold": told["threshold"], "interval_s": interval_s}
+    loop = model.problem.loop
+    settings = {"metric": told["metric"], "threshold": told["threshold"], **asdict(loop)}
+    settings["interval_s"] = model.interval_s(interval_s)
     source = "declared" if model.source == "declared" else model.source.rsplit("/", 1)[-1]
     times = _moment(model.created_at), _moment(model.updated_at)
-    return ModelView(model.name, schema, estimator, model.champion, settings, source, model.rows, *times)
+    return ModelView(model.name, schema, estimator, model.champion, settings, warnings(loop), source, model.rows, *times)
 
 
 class VersionView(msgspec.Struct):

@@ -1,15 +1,18 @@
 """Train challengers on windows of history, and promote one only if it beats the champion (steps 5 to 8).
 
 Every challenger and the champion are scored on the same newest rows, which none of them was trained on.
-The comparison starts from the largest window; a smaller one wins only by more than one standard error of
-the paired differences. The winner is then refitted with the held-out rows.
+The comparison starts from the largest window; a smaller one, the replay of older rows and an earlier version
+win only by more than one standard error of the paired differences. The winner is then refitted with the
+held-out rows, but for an earlier version, which serves as it is.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 import numpy as np
@@ -18,6 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 
 from ml.detector import Reference, reference
+from ml.estimate import temperature
 from ml.estimators import build
 from ml.metrics import better, gate_losses, losses, score
 from ml.prediction import Prediction, predict
@@ -29,7 +33,6 @@ SMALLEST_HISTORY: Final = 100
 SMALLEST_WINDOW: Final = 30
 LARGEST_HISTORY: Final = 20_000
 RECENT: Final = 2_000
-COOL_DOWN: Final = 100
 GROWTH: Final = 1.5
 LAST_FOLLOW_UP: Final = 2_000
 SMALLEST_HOLDOUT: Final = 30
@@ -51,11 +54,11 @@ class Candidate:
     """One window's challenger on the holdout.
 
     Attributes:
-        window: "all", "recent", "2x since", "since".
-        rows: how many newest rows of history the window has, the holdout included.
+        window: "all", "recent", "2x since", "since"; "replay" (the best of them, and a sample of older rows); "version 3".
+        rows: how many newest rows of history the window has, the holdout included; of a version, those it was trained on.
         score: the problem's metric.
         mean_loss: of the metric's loss per row (`ml.metrics.gate_losses`).
-        standard_error: of the paired difference from the best larger window; 0 for the largest.
+        standard_error: of the paired difference from the best before it; 0 for the largest window.
     """
 
     window: str
@@ -66,12 +69,24 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalled:
+    """An earlier version as a candidate: on how many rows it was trained, and how many newer ones it has not seen."""
+
+    version: str
+    model: Pipeline
+    rows: int
+    classes: tuple[Label, ...]
+    unseen: int
+
+
+@dataclass(frozen=True, slots=True)
 class Training:
     """What one attempt came to; `model` is the winner refitted with the holdout, or None if rejected.
 
-    `reference` and `error_scale` (the 80 % quantile of a regression's absolute errors) are of the model that
-    serves from then on, for the detector that starts afresh: the winner, or the champion that stays, even if
-    it was alarmed over, because nothing better can be learnt yet.
+    `reference`, `error_scale` (the 80 % quantile of a regression's absolute errors) and `temperature` (it calibrates
+    a classifier's probabilities, see `ml.estimate`) are of the model that serves from then on, for the detector that
+    starts afresh: the winner, or the champion that stays, even if it was alarmed over, because nothing better can be
+    learnt yet.
     """
 
     decision: Literal["promoted", "rejected"]
@@ -87,6 +102,7 @@ class Training:
     candidates: tuple[Candidate, ...]
     reference: Reference
     error_scale: float | None
+    temperature: float | None
     classes: tuple[Label, ...]
     seconds: float
 
@@ -99,13 +115,17 @@ def train(
     rows_since_change: int | None,
     seed: int,
     reason: Reason,
+    replay: NDArray[np.int64] | None = None,
+    recalled: Sequence[Recalled] = (),
 ) -> Training:
     """One attempt: fit, compare, decide, refit.
 
     Args:
-        rows, truth: the history, oldest first; of more than 20,000 the newest count.
+        rows, truth: the history, oldest first; windows are of the newest 20,000.
         champion: None before the first version.
         rows_since_change: as the detector dates it, or None if nothing changed.
+        replay: places of a sample of history in `rows`; those before the best window are learnt with it, as one challenger more.
+        recalled: earlier versions that may serve again.
 
     Raises:
         TooFewRows: fewer than 100.
@@ -113,35 +133,35 @@ def train(
         ValueError: the estimator cannot learn these rows, or a binary task has more classes than two.
     """
     began = time.perf_counter()
-    first = max(0, len(truth) - LARGEST_HISTORY)
-    rows, truth = take(rows, slice(first, None)), truth[first:]
-    _guard(problem, truth)
-    held = _holdout(len(truth), rows_since_change)
-    trial = _Trial(problem, take(rows, slice(0, len(truth) - held)), truth[:-held], seed)
-    newest, answers = take(rows, slice(len(truth) - held, None)), truth[-held:]
-    window, said, candidates = _best(trial, windows(len(truth), rows_since_change), newest, answers)
+    length = min(len(truth), LARGEST_HISTORY)
+    _guard(problem, truth[len(truth) - length :])
+    held = _holdout(length, rows_since_change)
+    answers, newest = truth[-held:], take(rows, slice(len(truth) - held, None))
+    gate = _Gate(problem.metric, answers)
+    places = np.empty(0, dtype=np.int64) if replay is None else np.unique(replay)
+    winner = _winner(_Trial(problem, rows, truth, held, seed), gate, rows_since_change, places, recalled)
+    said = winner.said
     champion_said = None if champion is None else predict(champion, problem, newest)
     won = _wins(problem, answers, said, champion_said)
     serving = said if won or champion_said is None else champion_said
     scale = _error_scale(problem, answers, serving)
     error = float(losses(problem, answers, serving, scale).mean())
-    whole = _Trial(problem, rows, truth, seed)
-    model = whole.fit(window[1]) if won else None
     return Training(
         decision="promoted" if won else "rejected",
         reason=reason,
-        model=model,
-        window=window[0],
-        rows=window[1],
+        model=winner.ready() if won else None,
+        window=winner.window,
+        rows=winner.rows,
         holdout_rows=held,
         challenger_score=score(problem.metric, answers, said),
         champion_score=None if champion_said is None else score(problem.metric, answers, champion_said),
         challenger_loss=float(gate_losses(problem.metric, answers, said).mean()),
         champion_loss=None if champion_said is None else float(gate_losses(problem.metric, answers, champion_said).mean()),
-        candidates=candidates,
+        candidates=tuple(gate.candidates),
         reference=reference(error, held),
         error_scale=scale,
-        classes=() if problem.task == "regression" else tuple(np.unique(truth[len(truth) - window[1] :]).tolist()),
+        temperature=temperature(answers, serving),
+        classes=winner.classes,
         seconds=time.perf_counter() - began,
     )
 
@@ -169,25 +189,67 @@ def is_grown(rows: int, rows_at_last_attempt: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """Rows that challengers may learn from."""
+    """Rows that challengers may learn from; the newest `held` of them are kept from them until one has won."""
 
     problem: Problem
     rows: Rows
     truth: Truth
+    held: int
     seed: int
 
-    def fit(self, size: int) -> Pipeline:
-        """A model of the newest `size` rows, or of all if there are fewer."""
-        first = max(0, len(self.truth) - size)
+    def challenger(self, window: str, size: int, older: NDArray[np.int64]) -> _Challenger | None:
+        """One that learns the newest `size` rows, and those at the places `older`; None if they are too few or of one class."""
+        places = np.concatenate([older, np.arange(len(self.truth) - size, len(self.truth))])
+        learnt = places[: -self.held]
+        if len(learnt) < SMALLEST_WINDOW // 2 or not self._can_fit(learnt):
+            return None
+        newest = take(self.rows, slice(len(self.truth) - self.held, None))
+        said = predict(self._fit(learnt), self.problem, newest)
+        classes = () if self.problem.task == "regression" else tuple(np.unique(self.truth[places]).tolist())
+        return _Challenger(window, size, said, classes, lambda: self._fit(places))
+
+    def _fit(self, places: NDArray[np.int64]) -> Pipeline:
         model = build(self.problem, self.seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the gate judges what it has learnt by then
-            model.fit(take(self.rows, slice(first, None)), self.truth[first:])
+            model.fit(take(self.rows, places), self.truth[places])
         return model
 
-    def can_fit(self, size: int) -> bool:
-        part = self.truth[max(0, len(self.truth) - size) :]
-        return size >= SMALLEST_WINDOW // 2 and (self.problem.task == "regression" or len(np.unique(part)) >= 2)
+    def _can_fit(self, places: NDArray[np.int64]) -> bool:
+        return self.problem.task == "regression" or len(np.unique(self.truth[places])) >= 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Challenger:
+    """What a challenger says of the held-out rows, and how it is made ready to serve."""
+
+    window: str
+    rows: int
+    said: Prediction
+    classes: tuple[Label, ...]
+    ready: Callable[[], Pipeline]
+
+
+class _Gate:
+    """The held-out rows, and the best of those who have met them."""
+
+    def __init__(self, metric: str, truth: Truth) -> None:
+        self.best: _Challenger | None = None
+        self.candidates: list[Candidate] = []
+        self._metric, self._truth = metric, truth
+        self._loss: NDArray[np.float64] | None = None
+
+    def meet(self, one: _Challenger | None) -> None:
+        """The first is the best so far; another takes its place only by more than one paired standard error."""
+        if one is None:
+            return
+        held, loss = len(self._truth), gate_losses(self._metric, self._truth, one.said)
+        gain = np.zeros(held) if self._loss is None else self._loss - loss
+        error = float(gain.std(ddof=1) / held**0.5)
+        shown = score(self._metric, self._truth, one.said)
+        self.candidates.append(Candidate(one.window, one.rows, shown, float(loss.mean()), error))
+        if self.best is None or gain.mean() > error:
+            self.best, self._loss = one, loss
 
 
 def _guard(problem: Problem, truth: Truth) -> None:
@@ -208,26 +270,30 @@ def _holdout(rows: int, rows_since_change: int | None) -> int:
     return min(max(share, SMALLEST_HOLDOUT), LARGEST_HOLDOUT, rows // 2)
 
 
-def _best(
-    trial: _Trial, asked: list[tuple[str, int]], rows: Rows, truth: Truth
-) -> tuple[tuple[str, int], Prediction, tuple[Candidate, ...]]:
-    """The window to keep, what its challenger said of the held-out rows, and every candidate."""
-    held, metric = len(truth), trial.problem.metric
-    best: tuple[tuple[str, int], Prediction, NDArray[np.float64]] | None = None
-    candidates: list[Candidate] = []
-    for window in asked:
-        if not trial.can_fit(window[1] - held):
-            continue
-        said = predict(trial.fit(window[1] - held), trial.problem, rows)
-        loss = gate_losses(metric, truth, said)
-        gain = np.zeros(held) if best is None else best[2] - loss
-        error = float(gain.std(ddof=1) / held**0.5)
-        candidates.append(Candidate(*window, score(metric, truth, said), float(loss.mean()), error))
-        if best is None or gain.mean() > error:
-            best = window, said, loss
-    if best is None:
-        raise OneClass(f"only one class in the {len(trial.truth):,} rows before the newest {held:,}")
-    return best[0], best[1], tuple(candidates)
+def _winner(
+    trial: _Trial, gate: _Gate, since: int | None, replay: NDArray[np.int64], recalled: Sequence[Recalled]
+) -> _Challenger:
+    """All challengers meet the gate: windows, the best of them with older rows replayed, earlier versions as they are."""
+    nothing = np.empty(0, dtype=np.int64)
+    length = min(len(trial.truth), LARGEST_HISTORY)
+    for window in windows(length, since):
+        gate.meet(trial.challenger(*window, nothing))
+    if gate.best is None:
+        raise OneClass(f"only one class in the {length - trial.held:,} rows before the newest {trial.held:,}")
+    size = gate.best.rows
+    older = replay[replay < len(trial.truth) - size]
+    if len(older) >= SMALLEST_WINDOW:
+        gate.meet(trial.challenger("replay", size, older))
+    newest = take(trial.rows, slice(len(trial.truth) - trial.held, None))
+    for each in recalled:
+        if each.unseen >= trial.held:
+            said = predict(each.model, trial.problem, newest)
+            gate.meet(_Challenger(f"version {each.version}", each.rows, said, each.classes, partial(_same, each.model)))
+    return gate.best
+
+
+def _same(model: Pipeline) -> Pipeline:
+    return model
 
 
 def _wins(problem: Problem, truth: Truth, challenger: Prediction, champion: Prediction | None) -> bool:

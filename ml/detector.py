@@ -70,6 +70,25 @@ class DetectorState:
     reset: tuple[int, ...] = (0,) * len(LAMBDAS)
     alarm: Alarm | None = None
 
+    @property
+    def evidence(self) -> float:
+        """mean(S) after the last row."""
+        return statistic(self)
+
+    @property
+    def why(self) -> str:
+        """What an alarm says, in words."""
+        shown = self.alarm.statistic if self.alarm else self.evidence
+        return f"its labelled loss is above its reference: evidence {shown:,.0f} ≥ {self.limit:,.0f}"
+
+    def after(self, losses: ArrayLike) -> DetectorState:
+        """As `update`."""
+        return update(self, losses)
+
+    def with_limit(self, limit: float) -> DetectorState:
+        """At another limit, unless an alarm has been raised at this one."""
+        return self if self.alarm else replace(self, limit=limit)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; floats survive JSON exactly."""
         return asdict(self)

@@ -15,6 +15,8 @@ import skops.io
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
+from ml.canonical import canonical
+
 # Compiled or private classes that fitted estimators hold; none runs code of a file's choosing.
 TRUSTED: Final = frozenset(
     {
@@ -60,13 +62,18 @@ def untrusted(model: BaseEstimator) -> list[str]:
     return _outside(skops.io.dumps(model))
 
 
+def content(model: BaseEstimator) -> bytes:
+    """The model as its file holds it; the same model gives the same bytes."""
+    return canonical(skops.io.dumps(model))
+
+
 def dump(model: Pipeline, path: Path) -> str:
     """Write the model whole or not at all; its SHA-256 in hex.
 
     Raises:
         UntrustedModel: it could not be loaded again.
     """
-    data = skops.io.dumps(model)
+    data = content(model)
     _refuse(data)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     unfinished.write_bytes(data)

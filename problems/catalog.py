@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from problems.declaration import DECLARED, DEFAULT_THRESHOLD, InvalidProblem, Problem, parse_problem
+from problems.loop import missing
 
 BUILT_IN: Final = Path(__file__).with_name("default.toml")
 
@@ -42,6 +43,14 @@ def read_problems(directory: Path) -> list[Problem]:
 
 
 def _problem(file: Path, threshold: float = DEFAULT_THRESHOLD) -> Problem:
+    problem = _parsed(file, threshold)
+    lacks = missing(problem.loop)
+    if lacks:
+        raise BrokenProblemFile(f"{file}: {lacks}.")
+    return problem
+
+
+def _parsed(file: Path, threshold: float) -> Problem:
     try:
         if file.suffix == ".toml":
             return parse_problem(file.stem, tomllib.loads(file.read_text("utf-8")), DECLARED, threshold)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeGuard, get_args
 
+from problems.loop import DEFAULT, Loop, declared_loop, parse_loop
+from problems.loop import KEYS as LOOP_KEYS
+
 Task = Literal["binary", "multiclass", "regression"]
 FeatureType = Literal["number", "category", "boolean", "text"]
 Loc = tuple[str, ...]
@@ -27,6 +30,7 @@ KEYS: Final = (
     "scale",
     "ignore",
     "features",
+    *LOOP_KEYS,
 )
 MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 ESTIMATOR_NAME: Final = re.compile(r"sklearn(\.[A-Za-z][A-Za-z0-9_]*)+")
@@ -77,6 +81,7 @@ class Problem:
     scale: bool = True
     ignore: tuple[str, ...] = ()
     source: str = DECLARED
+    loop: Loop = DEFAULT
 
     @property
     def numbers(self) -> tuple[Feature, ...]:
@@ -134,9 +139,12 @@ def parse_problem(name: str, declared: object, source: str = DECLARED, default_t
     scale = declared.get("scale", True)
     if not isinstance(scale, bool):
         faults.add("scale", "expected true or false")
+    loop = parse_loop(declared, faults.add)
+    if loop.detector == "threshold" and metric != "accuracy":
+        faults.add("detector", "threshold needs the metric accuracy, the only one that is one minus the mean loss")
     if faults.errors:
         raise InvalidProblem(faults.errors)
-    return Problem(name, task, label, metric, threshold, estimator, features, args, scale, ignore, source)
+    return Problem(name, task, label, metric, threshold, estimator, features, args, scale, ignore, source, loop)
 
 
 def declared(problem: Problem) -> dict[str, object]:
@@ -151,6 +159,7 @@ def declared(problem: Problem) -> dict[str, object]:
         "scale": problem.scale,
         "ignore": list(problem.ignore),
         "features": {f.name: f.type + ("?" if f.optional else "") for f in problem.features},
+        **declared_loop(problem.loop),
     }
 
 

@@ -15,16 +15,19 @@ from storage import decisions, detectors, models, versions
 from storage.decisions import Action, Decision
 from storage.detectors import Detector
 from storage.ids import new_id
+from storage.models import Model
+from storage.versions import Version
 
 
 class NothingToRollBack(LookupError):
     """The model has no champion, or its champion replaced nobody."""
 
 
-def serve(tx: Connection, name: str, version: str, start: int, **also: Any) -> None:
+def serve(tx: Connection, name: str, version: str, start: int, on_probation: bool = True, **also: Any) -> None:
     """Let a version serve from now on: its detector starts afresh at position `start`, the cool-down begins at the history's end.
 
     Args:
+        on_probation: whether it is compared with the version that it replaces, on rows from `start` on.
         also: further columns of the model to set.
     """
     model = models.lock(tx, name)
@@ -37,7 +40,8 @@ def serve(tx: Connection, name: str, version: str, start: int, **also: Any) -> N
     }
     values |= {"attempt_head": model.head, "attempt_rows": model.rows}
     models.change(tx, name, **(values | also))
-    detectors.begin(tx, Detector(name, version, start, start, {}, None))
+    probation = {"against": model.champion} if on_probation and model.champion not in (None, version) else None
+    detectors.begin(tx, Detector(name, version, start, start, {}, None, probation))
 
 
 def record(
@@ -69,17 +73,20 @@ def roll_back(tx: Connection, name: str, by: str, now: float) -> Decision:
     previous = versions.get(tx, name, champion.promoted_from) if champion and champion.promoted_from else None
     if champion is None or previous is None:
         raise NothingToRollBack(f"'{name}' has no version before {model.champion or 'its first'} to roll back to")
-    serve(
-        tx,
-        name,
-        previous.name,
-        model.head,
-        performance=previous.metrics.get("score"),
-        classes=previous.classes,
-    )
     reason = f"Rolled back from version {champion.name} to {previous.name} by {by}."
-    evidence = {"by": by, "head": model.head}
-    return record(tx, name, "rollback", previous.name, champion.name, reason, now, evidence=evidence)
+    return go_back(tx, model, previous, reason, {"by": by}, now)
+
+
+def go_back(tx: Connection, model: Model, previous: Version, reason: str, evidence: Mapping[str, Any], now: float) -> Decision:
+    """Let an earlier version serve again, without a probation: whether the one before it was better has been decided.
+
+    Args:
+        model: as it stands, locked.
+    """
+    also = {"performance": previous.metrics.get("score"), "classes": previous.classes}
+    serve(tx, model.name, previous.name, model.head, on_probation=False, **also)
+    known = {"head": model.head, **evidence}
+    return record(tx, model.name, "rollback", previous.name, model.champion, reason, now, evidence=known)
 
 
 def adopt(tx: Connection, name: str, version: str, now: float) -> Decision | None:

@@ -42,6 +42,17 @@ def listed(tx: Connection, model: str, limit: int, cursor: str | None) -> Page[D
     return page(tx, select(decisions).where(decisions.c.model == model), decisions.c.id, limit, cursor, _of)
 
 
+def get(tx: Connection, decision_id: str) -> Decision | None:
+    row = tx.execute(select(decisions).where(decisions.c.id == decision_id)).first()
+    return _of(row) if row else None
+
+
+def of_job(tx: Connection, model: str, job_id: str) -> list[Decision]:
+    """What was decided to start this training of a model, and at its end; oldest first."""
+    query = select(decisions).where(decisions.c.model == model, decisions.c.job_id == job_id)
+    return [_of(row) for row in tx.execute(query.order_by(decisions.c.id))]
+
+
 def newest(tx: Connection, model: str) -> Decision | None:
     """The model's last decision."""
     row = tx.execute(select(decisions).where(decisions.c.model == model).order_by(decisions.c.id.desc()).limit(1)).first()

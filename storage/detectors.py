@@ -13,7 +13,10 @@ from storage.schema import detectors
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """`start`: first position that is evidence for this version; `position`: next row to process."""
+    """`start`: first position that is evidence for this version; `position`: next row to process.
+
+    `probation`: the comparison with the version that it replaced, on the same rows; None where there is none any more.
+    """
 
     model: str
     version: str
@@ -21,6 +24,7 @@ class Detector:
     position: int
     state: Mapping[str, Any]
     floor: Mapping[str, Any] | None
+    probation: Mapping[str, Any] | None = None
 
 
 def get(tx: Connection, model: str, version: str) -> Detector | None:
@@ -46,6 +50,6 @@ def advance(tx: Connection, before: Detector, after: Detector) -> bool:
             detectors.c.start == before.start,
             detectors.c.position == before.position,
         )
-        .values(position=after.position, state=dict(after.state), floor=after.floor)
+        .values(position=after.position, state=dict(after.state), floor=after.floor, probation=after.probation)
     )
     return bool(tx.execute(statement).rowcount)

@@ -115,9 +115,30 @@ def of_job(tx: Connection, job_id: str) -> list[Labelled]:
     return [Labelled(job_id, row.row, row.label, row.labelled_at, before.get(row.row, [])) for row in tx.execute(query)]
 
 
-def between(tx: Connection, model: str, start: int, stop: int) -> list[tuple[int, str, int, str]]:
-    """Labels at positions [start, stop) as (position, job id, row, label JSON), oldest first."""
-    query = select(labels.c.position, labels.c.job_id, labels.c.row, labels.c.label).where(
-        labels.c.model == model, labels.c.position >= start, labels.c.position < stop
-    )
-    return [(p, job, row, label) for p, job, row, label in tx.execute(query.order_by(labels.c.position))]
+def between(tx: Connection, model: str, start: int, stop: int, as_of: float | None = None) -> list[tuple[int, str, int, str]]:
+    """Labels at positions [start, stop) as (position, job id, row, label JSON), oldest first.
+
+    Args:
+        as_of: the moment whose labels are asked for: what was corrected later is given as it stood. None is now.
+    """
+    columns = (labels.c.position, labels.c.job_id, labels.c.row, labels.c.label, labels.c.labelled_at)
+    query = select(*columns).where(labels.c.model == model, labels.c.position >= start, labels.c.position < stop)
+    found = tx.execute(query.order_by(labels.c.position)).all()
+    if as_of is None:
+        return [(position, job, row, label) for position, job, row, label, _ in found]
+    stood = _stood(tx, sorted({job for _, job, _, _, at in found if at > as_of}), as_of)
+    return [(position, job, row, stood.get((job, row), label)) for position, job, row, label, _ in found]
+
+
+def _stood(tx: Connection, job_ids: Sequence[str], moment: float) -> dict[Key, str]:
+    """The labels of these jobs that stood then and have been replaced since."""
+    found: dict[Key, str] = {}
+    columns = (label_changes.c.job_id, label_changes.c.row, label_changes.c.label)
+    for start in range(0, len(job_ids), 400):
+        query = select(*columns).where(
+            label_changes.c.job_id.in_(job_ids[start : start + 400]),
+            label_changes.c.labelled_at <= moment,
+            label_changes.c.replaced_at > moment,
+        )
+        found |= {(row.job_id, row.row): row.label for row in tx.execute(query)}
+    return found

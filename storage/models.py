@@ -42,6 +42,10 @@ class Model:
         """Labelled rows in its history."""
         return self.head - self.tail
 
+    def interval_s(self, every: float) -> float:
+        """Seconds between two of its checks, where all models are looked at each `every` seconds."""
+        return max(every, float(self.declared.get("interval_s") or 0.0))
+
     @property
     def problem(self) -> Problem:
         """What was declared, typed."""

@@ -185,6 +185,7 @@ detectors = Table(
     Column("position", BIG, nullable=False),  # the next row to process
     Column("state", JSON, nullable=False),
     Column("floor", JSON),
+    Column("probation", JSON),  # against its predecessor; null once it is over
 )
 
 checks = Table(

@@ -1,4 +1,7 @@
-"""`python -m workers ROLE`: prepare, a worker's role, sweeper, beat, or alive (the health check of a container)."""
+"""`python -m workers ROLE`: prepare, a worker's role, sweeper, beat, or alive (the health check of a container).
+
+`python -m workers reproduce DECISION` runs a training again.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ from typing import NoReturn
 
 from workers.roles import ROLES, announce
 
-USAGE = f"usage: python -m workers {{prepare|sweeper|beat|alive|{'|'.join(ROLES)}}}"
+USAGE = f"usage: python -m workers {{prepare|sweeper|beat|alive|{'|'.join(ROLES)}}} | reproduce DECISION"
 
 
 def main(arguments: list[str]) -> int:
     """Run one role until it is told to stop."""
+    if len(arguments) == 2 and arguments[0] == "reproduce":
+        return _reproduce(arguments[1])
     if len(arguments) != 1 or arguments[0] not in {"prepare", "sweeper", "beat", "alive", *ROLES}:
         print(USAGE, file=sys.stderr)
         return 2
@@ -66,6 +71,32 @@ def _beat() -> NoReturn:
     # Beat only sends: a broker that hangs must not hold it up for ever (workers, who receive, do without this timeout).
     app.conf.broker_transport_options = {**app.conf.broker_transport_options, "socket_timeout": 5}
     app.start(["beat", "--scheduler", "workers.beat:Scheduler", "--loglevel", settings.log_level, "--pidfile", ""])
+
+
+def _reproduce(decision_id: str) -> int:
+    """0 if the same comes out, 1 if something else does, 2 if it cannot be run again."""
+    announce("trainer")  # numpy's threads are those of a worker
+    from loguru import logger
+
+    from settings import load
+    from workers.reproduce import CannotReproduce, run
+    from workers.room import open_room
+
+    logger.remove()
+    settings = load()
+    nowhere = {"redis_url": settings.redis_url or "redis://127.0.0.1:1/0"}  # an embedded broker is known to its stack only
+    room = open_room(settings.model_copy(update=nowhere), "reproduce", [])
+    try:
+        again = run(room, decision_id)
+    except CannotReproduce as why:
+        print(why, file=sys.stderr)
+        return 2
+    finally:
+        room.close()
+    for line in again.around:
+        print(f"not as it was then: {line}")
+    print("\n".join(again.faults) if again.faults else f"the same: {again.made}")
+    return 1 if again.faults else 0
 
 
 def _alive() -> int:

@@ -33,7 +33,8 @@ def attempted(tx: Connection, model: Model, now: float) -> None:
     )
     detector = detectors.get(tx, model.name, model.champion) if model.champion else None
     if detector is not None:
-        detectors.begin(tx, Detector(model.name, detector.version, detector.start, detector.position, {}, None))
+        begun = Detector(model.name, detector.version, detector.start, detector.position, {}, None, detector.probation)
+        detectors.begin(tx, begun)
 
 
 def failed(room: Room) -> Failed:

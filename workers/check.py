@@ -10,20 +10,26 @@ import msgspec
 from sqlalchemy import Connection
 
 from ml import detector as esr
-from ml.challenger import COOL_DOWN, SMALLEST_HISTORY
+from ml import detectors as port
+from ml.challenger import SMALLEST_HISTORY
 from ml.detector import DetectorState
+from ml.detectors import Watch
+from ml.estimate import Estimate, estimate
 from ml.feature_drift import FeatureDrift, compare
 from ml.metrics import losses, score
 from ml.model_file import RefusedModel
 from ml.prediction import predict
+from ml.rows import Rows, take
+from problems.loop import missing
 from storage import champions, checks, detectors, jobs, models
 from storage.checks import Check
 from storage.detectors import Detector
 from storage.ids import new_id
 from storage.jobs import Job, NewJob
 from storage.models import Model
-from workers import history, serving, verdicts
+from workers import history, probation, serving, verdicts
 from workers.lease import Claim
+from workers.probation import Trial, Worse
 from workers.room import Room
 from workers.run import Done, JobFailed
 from workers.shelf import Loaded
@@ -31,6 +37,7 @@ from workers.verdicts import Verdict
 
 WEEK_S = 7 * 86_400.0
 WINDOW = 2_000  # newest labelled rows that the shown performance is of
+ESTIMATED = 1_000  # rows that it is estimated from where there are no labels
 GENERATED = {"samples": 1_000, "features": 2, "noise": 0.05, "drift": "none", "strength": 0.0, "seed": 7}
 
 
@@ -42,17 +49,22 @@ class Seen:
         labels: rows that this check was the first to process.
         before, after: the detector as it was read and as it is to be stored.
         loss, floor: states after the last row; the floor may be unarmed.
+        trial, worse: the champion's probation, if it is on one, and the proof that it is worse than its predecessor.
         performance: the metric over the newest rows since the version began to serve; None below 100 rows.
         drifts: features against the reference; empty without 500 rows.
+        estimate: what the metric would be, where no labels have come.
     """
 
     labels: int
     before: Detector
     after: Detector
-    loss: DetectorState
-    floor: DetectorState | None
+    loss: Watch
+    floor: Watch | None
+    trial: Trial | None
+    worse: Worse | None
     performance: float | None
     drifts: list[FeatureDrift]
+    estimate: Estimate | None
 
 
 def work(room: Room, job: Job, claim: Claim) -> Done:
@@ -64,8 +76,15 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
         champion = _champion(room, tx, job.model)
         if champion is None:
             return _without_champion(room, tx, job, model)
+        lacks = missing(champion.problem.loop)
+        if lacks:
+            raise JobFailed("no_detector", f"{lacks}.")
         seen = _look(room, tx, model, champion, claim)
-        verdict = verdicts.judge(model, seen.loss, seen.floor, seen.drifts, jobs.open_job(tx, "train", model.name))
+        open_train = jobs.open_job(tx, "train", model.name)
+        if seen.worse is None:
+            verdict = verdicts.judge(model, champion.problem.loop, seen.loss, seen.floor, seen.drifts, open_train)
+        else:
+            verdict = verdicts.rolled_back(seen.loss, open_train)
     train = _train_job(room, job, model, verdict) if verdict.reason else None
     result = _result(model, verdict, seen, train.id if train else verdict.open_train)
     return Done(
@@ -89,7 +108,7 @@ def _without_champion(room: Room, tx: Connection, job: Job, model: Model) -> Don
     follow: list[NewJob] = []
     train = jobs.open_job(tx, "train", model.name)
     enough = model.rows >= SMALLEST_HISTORY and (model.problem.task == "regression" or len(model.classes or []) >= 2)
-    rested = model.attempt_rows == 0 or model.rows - model.attempt_rows >= COOL_DOWN
+    rested = model.attempt_rows == 0 or model.rows - model.attempt_rows >= model.problem.loop.cooldown_rows
     if train is None and enough and rested:
         made = _train_job(room, job, model, Verdict("first", 0.0, 0.0, None, "first"))
         train, follow = made.id, [made]
@@ -132,15 +151,25 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
     before = detectors.get(tx, model.name, version.name) or Detector(model.name, version.name, model.head, model.head, {}, None)
     limit = esr.limit(model.head - checks.head_before(tx, model.name, room.clock() - WEEK_S))
     loss, floor = _states(champion, before, limit)
+    trial = probation.begin(room, tx, champion, before) if version.name == model.champion else None
     for _, part in history.chunks(room, tx, champion.problem, before.position, model.head):
         claim.check()
         if part is not None:
             said = predict(champion.pipeline, champion.problem, part.rows)
             lost = losses(champion.problem, part.truth, said, version.reference.get("error_scale"))
-            loss = esr.update(loss, lost)
-            floor = esr.update(floor, lost) if floor else None
-    after = replace(before, position=model.head, state=loss.to_dict(), floor=floor.to_dict() if floor else None)
+            loss = loss.after(lost)
+            floor = floor.after(lost) if floor else None
+            trial = trial.see(part, said) if trial else None
+    after = replace(
+        before,
+        position=model.head,
+        state=loss.to_dict(),
+        floor=floor.to_dict() if floor else None,
+        probation=trial.state.to_dict() if trial else None,
+    )
     seen = model.head - before.position
+    inputs = _inputs(room, tx, champion, before.position, model.head)
+    sketch = version.sketch
     performance = _performance(room, tx, champion, before.start, model.head) if seen else model.performance
     return Seen(
         seen,
@@ -148,22 +177,23 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
         after,
         loss,
         floor,
+        trial,
+        probation.judge(room, tx, trial, before.start, model.head),
         performance,
-        _feature_drift(room, tx, champion, before.position, model.head),
+        compare(sketch, inputs) if sketch and inputs is not None else [],
+        _estimate(champion, inputs) if seen == 0 or performance is None else None,
     )
 
 
-def _states(champion: Loaded, stored: Detector, limit: float) -> tuple[DetectorState, DetectorState | None]:
-    """The detector as stored, or afresh; the limit follows the rate of labels until an alarm has been raised at it."""
-    reference, problem = champion.version.reference, champion.problem
-    if stored.state:
-        loss = DetectorState.from_dict(stored.state)
-        floor = DetectorState.from_dict(stored.floor) if stored.floor else None
-    else:
-        loss = esr.start(reference["mu0"], limit)
-        floor = esr.start_floor(problem.metric, problem.threshold, champion.version.metrics["score"], limit)
-    loss = loss if loss.alarm else replace(loss, limit=limit)
-    return loss, floor if floor is None or floor.alarm else replace(floor, limit=2 * limit)
+def _states(champion: Loaded, stored: Detector, limit: float) -> tuple[Watch, Watch | None]:
+    """The detector and the floor as stored, or afresh."""
+    problem, version = champion.problem, champion.version
+    loss = port.load(problem, stored.state, limit)
+    if loss is None:
+        floor = port.start_floor(problem, version.metrics["score"], limit)
+        return port.start(problem, version.reference["mu0"], limit), floor
+    kept = DetectorState.from_dict(stored.floor) if stored.floor else None
+    return loss, kept.with_limit(2 * limit) if kept else None
 
 
 def _performance(room: Room, tx: Connection, champion: Loaded, start: int, head: int) -> float | None:
@@ -173,14 +203,21 @@ def _performance(room: Room, tx: Connection, champion: Loaded, start: int, head:
     return score(champion.problem.metric, newest.truth, predict(champion.pipeline, champion.problem, newest.rows))
 
 
-def _feature_drift(room: Room, tx: Connection, champion: Loaded, start: int, head: int) -> list[FeatureDrift]:
-    """The inputs of new evidence, or else of the newest predictions, against those of the training."""
+def _inputs(room: Room, tx: Connection, champion: Loaded, start: int, head: int) -> Rows | None:
+    """The inputs of new evidence, or else of the newest predictions."""
     if head - start >= 500:
         part = history.between(room, tx, champion.problem, max(start, head - WINDOW), head)
-        rows = part.rows if part else None
-    else:
-        rows = history.recent_inputs(tx, champion.problem, WINDOW)
-    return compare(champion.version.sketch, rows) if rows is not None and champion.version.sketch else []
+        return part.rows if part else None
+    return history.recent_inputs(tx, champion.problem, WINDOW)
+
+
+def _estimate(champion: Loaded, inputs: Rows | None) -> Estimate | None:
+    """What the metric is by the champion's own confidence; a version from before there was this has no temperature."""
+    t = champion.version.reference.get("temperature")
+    if inputs is None or t is None:
+        return None
+    some = take(inputs, slice(0, ESTIMATED))
+    return estimate(champion.problem.metric, predict(champion.pipeline, champion.problem, some), t)
 
 
 def _train_job(room: Room, job: Job, model: Model, verdict: Verdict) -> NewJob:
@@ -209,8 +246,11 @@ def _result(model: Model, verdict: Verdict, seen: Seen, train: str | None) -> di
         "performance": seen.performance,
         "evidence_rows": seen.loss.rows,
         "reference_mu0": seen.loss.mu0,
-        "floor": None if seen.floor is None else {"statistic": esr.statistic(seen.floor), "limit": seen.floor.limit},
+        "floor": None if seen.floor is None else {"statistic": seen.floor.evidence, "limit": seen.floor.limit},
         "features": [asdict(each) for each in seen.drifts],
+        "probation": probation.shown(seen.trial),
+        "estimate": asdict(seen.estimate) if seen.estimate else None,
+        "rolled_back_to": seen.worse.predecessor.name if seen.worse else None,
     }
 
 
@@ -233,13 +273,19 @@ def _settle(
             detectors.begin(tx, seen.after)
         elif not detectors.advance(tx, seen.before, seen.after):
             raise JobFailed("superseded", "The detector was set afresh while the check ran.")
+    if seen.worse is not None:
+        if current.champion != seen.before.version:
+            raise JobFailed("superseded", f"Version {current.champion} began to serve while the check ran.")
+        checks.add(tx, Check(new_id(now), job.id, model.name, now, result))
+        models.change(tx, model.name, last_check_at=now)
+        return probation.roll_back(room, tx, current, seen.worse, result, now)
     change = None if verdict.rows_since_change is None else model.head - verdict.rows_since_change
     changed: dict[str, Any] = {"last_check_at": now, "drifting": verdict.alarmed, "change_position": change}
     if seen.performance is not None:
         changed["performance"] = seen.performance
     models.change(tx, model.name, **changed)
     checks.add(tx, Check(new_id(now), job.id, model.name, now, result))
-    follow = verdicts.tell(room, tx, model, champion.problem, verdict, seen.performance, seen.drifts, now)
+    follow = verdicts.tell(room, tx, model, champion.problem, verdict, seen.performance, seen.drifts, seen.estimate, now)
     if train is None:
         return follow
     reason = verdicts.sentence(model, verdict)

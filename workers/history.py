@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
+from ml.challenger import LARGEST_HISTORY
 from ml.rows import Rows, Truth, pack, stack, take, truth, unpack
 from problems.declaration import Problem
 from problems.labels import Label
@@ -32,8 +33,31 @@ class History:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def first(self, count: int) -> History:
+        """The oldest `count` rows, or all if there are fewer."""
+        oldest = slice(0, count)
+        return History(take(self.rows, oldest), self.truth[oldest], self.positions[oldest])
+
+
+@dataclass(frozen=True, slots=True)
+class Learnable:
+    """What an attempt to train may learn.
+
+    Attributes:
+        past: the newest 20,000 rows, and before them those of the sample that are older.
+        older: how many these are.
+        replay: the places of the whole sample in `past`.
+    """
+
+    past: History
+    older: int
+    replay: NDArray[np.int64]
+
 
 Decoded = dict[str, PackedRows]  # what a job was asked, by the job's id
+
+
+REPLAYED = 500  # rows of the sample of history
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +68,13 @@ class _Part:
 
 
 def between(
-    room: Room, tx: Connection, problem: Problem, start: int, stop: int, decoded: Decoded | None = None
+    room: Room,
+    tx: Connection,
+    problem: Problem,
+    start: int,
+    stop: int,
+    decoded: Decoded | None = None,
+    as_of: float | None = None,
 ) -> History | None:
     """The rows at positions [start, stop), from labels and datasets alike; None if there are none.
 
@@ -52,9 +82,11 @@ def between(
 
     Args:
         decoded: jobs that the call before this one has read; afterwards those of this one.
+        as_of: the moment (epoch seconds) whose labels are asked for, as they stood before later corrections; None is now.
     """
     parts = [_of_dataset(room, problem, each, start, stop) for each in datasets.between(tx, problem.name, start, stop)]
-    parts += _of_labels(room, tx, problem, start, stop, {} if decoded is None else decoded)
+    given = labels.between(tx, problem.name, start, stop, as_of)
+    parts += _of_labels(room, tx, problem, given, {} if decoded is None else decoded)
     if not parts:
         return None
     positions = np.concatenate([part.positions for part in parts])
@@ -62,6 +94,31 @@ def between(
     rows = stack([part.rows for part in parts]) if len(parts) > 1 else parts[0].rows
     said = truth(problem, [label for part in parts for label in part.labels])
     return History(take(rows, order), said[order], positions[order])
+
+
+def learnable(
+    room: Room, tx: Connection, problem: Problem, tail: int, head: int, seed: int, as_of: float | None = None
+) -> Learnable | None:
+    """The newest rows at [tail, head), and a simple random sample of 500 of all of them; None if there are none.
+
+    The sample is distributed as Vitter's reservoir (algorithm R, 1985) would be after the last row. It needs no state:
+    the ledger keeps every labelled row, so 500 positions are drawn when they are asked for, the same for the same seed.
+    """
+    first = max(tail, head - LARGEST_HISTORY)
+    newest = between(room, tx, problem, first, head, as_of=as_of)
+    if newest is None:
+        return None
+    drawn = tail + np.random.default_rng(seed).choice(head - tail, min(REPLAYED, head - tail), replace=False)
+    decoded: Decoded = {}
+    single = (between(room, tx, problem, at, at + 1, decoded, as_of) for at in sorted(drawn[drawn < first].tolist()))
+    older = [part for part in single if part is not None]
+    past = _joined([*older, newest]) if older else newest
+    return Learnable(past, len(older), np.flatnonzero(np.isin(past.positions, drawn)))
+
+
+def _joined(parts: Sequence[History]) -> History:
+    truths, positions = [part.truth for part in parts], [part.positions for part in parts]
+    return History(stack([part.rows for part in parts]), np.concatenate(truths), np.concatenate(positions))
 
 
 def chunks(
@@ -86,9 +143,11 @@ def _of_dataset(room: Room, problem: Problem, dataset: Dataset, start: int, stop
     return _Part(rows, tables.labels_of(problem, path, offset, count), np.arange(first, first + count))
 
 
-def _of_labels(room: Room, tx: Connection, problem: Problem, start: int, stop: int, decoded: Decoded) -> list[_Part]:
+def _of_labels(
+    room: Room, tx: Connection, problem: Problem, given: Sequence[tuple[int, str, int, str]], decoded: Decoded
+) -> list[_Part]:
     by_job: dict[str, list[tuple[int, int, str]]] = {}
-    for position, job_id, row, label in labels.between(tx, problem.name, start, stop):
+    for position, job_id, row, label in given:
         by_job.setdefault(job_id, []).append((position, row, label))
     _read(room, tx, problem, by_job.keys(), decoded)
     known = [(asked, [each for each in by_job[job] if each[1] < asked.count]) for job, asked in decoded.items()]

@@ -92,7 +92,8 @@ def promote(attempt: Attempt, version: Version, tx: Connection, now: float) -> S
     )
     jobs.wake_waiting(tx, model.name, now)
     reason = f"Version {version.name} promoted: {attempt.compared}."
-    record = (version.name, model.champion, reason, now, attempt.job.id, attempt.evidence())
+    evidence = attempt.evidence() | {"model_sha256": version.sha256}
+    record = (version.name, model.champion, reason, now, attempt.job.id, evidence)
     champions.record(tx, model.name, "promote", *record)
     done = "trained by itself: version" if model.champion is None else f"retrained and promoted: version {model.champion} →"
     line = f"{done} {version.name}, {attempt.compared}"

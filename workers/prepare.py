@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from problems.catalog import builtin, read_problems
 from problems.declaration import Problem, declared
+from problems.loop import warnings
 from settings import Settings
 from storage import jobs, models
 from storage.database import Database
@@ -57,6 +58,8 @@ def _declare(tx: Connection, problem: Problem) -> None:
                     f"{problem.name}: its file changes '{key}', but the model has data; give the problem a new name."
                 )
     models.declare(tx, problem.name, new, problem.source, time.time())
+    for line in warnings(problem.loop):
+        logger.warning("{}: {}", problem.name, line)
 
 
 def _started(tx: Connection, settings: Settings, count: int) -> NewJob:

@@ -8,16 +8,23 @@ from sqlalchemy import Connection
 
 from storage import jobs, models
 from storage.jobs import NewJob
+from storage.models import Model
 from workers.room import Room
 
 
 def run(room: Room) -> None:
     """Ask for a check of every model that has none under way."""
 
+    every = room.settings.check_interval_seconds
+
     def ask(tx: Connection) -> list[NewJob]:
         now = room.clock()
-        slot = math.floor(now / room.settings.check_interval_seconds)
-        idle = [name for name in models.names(tx) if jobs.open_job(tx, "check", name) is None]
-        return jobs.add(tx, [room.new_job("check", name, dedupe_key=f"check:{name}:{slot}") for name in idle])
+        idle = [model for model in models.every(tx) if jobs.open_job(tx, "check", model.name) is None]
+        return jobs.add(tx, [room.new_job("check", model.name, dedupe_key=_slot(model, now, every)) for model in idle])
 
     room.ring(room.db.run(ask))
+
+
+def _slot(model: Model, now: float, every: float) -> str:
+    """One check in each of the model's own intervals."""
+    return f"check:{model.name}:{math.floor(now / model.interval_s(every))}"

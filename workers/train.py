@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from dataclasses import asdict
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 
 import msgspec
 from sklearn.pipeline import Pipeline
-from sqlalchemy import Connection
 
-from ml.challenger import LARGEST_HISTORY, OneClass, TooFewRows, Training, train
+from ml.challenger import OneClass, Recalled, TooFewRows, Training, train
 from ml.feature_drift import reference_sketch
 from ml.model_file import TRUSTED, UntrustedModel, dump
 from ml.rows import take
 from problems.declaration import Problem
 from registry.port import RegistryDown, Upload
-from settings import VERSION
-from storage import datasets, models
+from storage import models
 from storage.jobs import Job
-from storage.models import Model
 from storage.versions import Version
-from workers import history, outcome, preload, serving
-from workers.history import History
+from workers import history, lineage, outcome, preload, recall, serving
+from workers.history import History, Learnable
 from workers.lease import Claim
 from workers.outcome import Attempt
 from workers.room import Room
@@ -44,53 +37,37 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
             message = f"'{job.model}' is served by another version than the one this training was to replace."
             raise JobFailed("superseded", message)
         problem = room.shelf.problem(model)
-        past = history.between(room, tx, problem, max(model.tail, model.head - LARGEST_HISTORY), model.head)
+        read_at = room.clock()
+        learnt = history.learnable(room, tx, problem, model.tail, model.head, asked["seed"])
         champion = serving.champion(room, tx, job.model)
-        if past is None:
+        if learnt is None:
             raise JobFailed("too_few_rows", "There are no labelled rows.")
-        lineage = _lineage(tx, model, past)
+        earlier = recall.earlier(tx, champion)
+        known = lineage.of(tx, model, problem, learnt, champion, earlier)
     since = None if asked["change_position"] is None else model.head - asked["change_position"]
-    made = _train(problem, past, champion.pipeline if champion else None, since, asked)
+    recalled = recall.candidates(room, earlier, learnt.past)
+    made = _train(problem, learnt, champion.pipeline if champion else None, since, asked, recalled)
     claim.check()
-    lineage |= {"seed": asked["seed"], "window": made.window, "window_rows": made.rows, "code_version": code_version()}
-    attempt = Attempt(room, job, model, problem, made, lineage, since)
+    known |= {"read_at": read_at, "seed": asked["seed"], "since": since, "window": made.window, "window_rows": made.rows}
+    attempt = Attempt(room, job, model, problem, made, known, since)
     if made.model is None:
         return Done(_result(made, None), settle=lambda tx, now: outcome.reject(attempt, tx, now))
-    version = _keep(attempt, made.model, past)
+    version = _keep(attempt, made.model, learnt.past)
+    again = next((each for each in earlier if made.window == f"version {each.name}"), None)
+    version = replace(version, sketch=again.sketch) if again else version
     preload.everywhere(room, version.artifact, version.sha256)
     return Done(_result(made, version.name), settle=lambda tx, now: outcome.promote(attempt, version, tx, now))
 
 
-def _train(problem: Problem, past: History, champion: Any, since: int | None, asked: dict[str, Any]) -> Training:
+def _train(
+    problem: Problem, learnt: Learnable, champion: Any, since: int | None, asked: dict[str, Any], recalled: list[Recalled]
+) -> Training:
+    past, seed, reason = learnt.past, asked["seed"], asked["reason"]
     try:
-        return train(problem, past.rows, past.truth, champion, since, asked["seed"], asked["reason"])
+        return train(problem, past.rows, past.truth, champion, since, seed, reason, learnt.replay, recalled)
     except (TooFewRows, OneClass, ValueError) as wrong:
         kind = {TooFewRows: "too_few_rows", OneClass: "one_class"}.get(type(wrong), "cannot_train")
         raise JobFailed(kind, str(wrong)) from wrong
-
-
-def _lineage(tx: Connection, model: Model, past: History) -> dict[str, Any]:
-    """Which rows the history is made of: datasets with their hashes, positions, and how many came as labels."""
-    first, last = int(past.positions[0]), int(past.positions[-1])
-    used = datasets.between(tx, model.name, first, last + 1)
-    of_datasets = sum(min(last + 1, each.position + each.rows) - max(first, each.position) for each in used)
-    return {
-        "positions": [first, last + 1],
-        "rows": len(past),
-        "labels": len(past) - of_datasets,
-        "datasets": [{"id": each.id, "sha256": each.sha256, "rows": each.rows, "source": each.source} for each in used],
-        "problem": dict(model.declared),
-    }
-
-
-@lru_cache(maxsize=1)
-def code_version() -> str:
-    """The commit of this code, or the release where there is no repository or no git (an image has neither)."""
-    git, root = shutil.which("git"), Path(__file__).parent.parent
-    if git is None or not (root / ".git").exists():
-        return VERSION
-    asked = subprocess.run([git, "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
-    return asked.stdout.strip() or VERSION
 
 
 def _result(made: Training, version: str | None) -> dict[str, Any]:
@@ -129,7 +106,7 @@ def _keep(attempt: Attempt, winner: Pipeline, past: History) -> Version:
         metrics=_metrics(attempt) | {"window": made.window, "rows": made.rows, "champion_score": made.champion_score},
         data=attempt.lineage,
         promoted_from=model.champion,
-        reference=asdict(made.reference) | {"error_scale": made.error_scale},
+        reference=asdict(made.reference) | {"error_scale": made.error_scale, "temperature": made.temperature},
         sketch=reference_sketch(attempt.problem, take(past.rows, slice(len(past) - made.rows, None))),
         classes=list(made.classes) or None,
     )
@@ -141,7 +118,7 @@ def _metrics(attempt: Attempt) -> dict[str, Any]:
 
 
 def _upload(attempt: Attempt, winner: Pipeline, past: History, name: str, digest: str) -> Upload:
-    job, problem, lineage = attempt.job, attempt.problem, attempt.lineage
+    job, problem, known = attempt.job, attempt.problem, attempt.lineage
     sample = take(past.rows, slice(0, SAMPLE))
     return Upload(
         model=problem.name,
@@ -154,18 +131,8 @@ def _upload(attempt: Attempt, winner: Pipeline, past: History, name: str, digest
             "model_type": problem.estimator,
             "n_samples": attempt.made.rows,
             "performance_threshold": problem.threshold,
-            "seed": lineage["seed"],
+            "seed": known["seed"],
         },
-        tags={"job_id": job.id, "attempt": str(job.attempt), "sha256": digest, **_tags(lineage)},
+        tags={"job_id": job.id, "attempt": str(job.attempt), "sha256": digest, **lineage.tags(known)},
         trusted=sorted(TRUSTED),
     )
-
-
-def _tags(lineage: dict[str, Any]) -> dict[str, str]:
-    return {
-        "dataset_ids": ",".join(each["id"] for each in lineage["datasets"])[:5000],
-        "dataset_sha256": ",".join(each["sha256"] for each in lineage["datasets"])[:5000],
-        "positions": "-".join(map(str, lineage["positions"])),
-        "seed": str(lineage["seed"]),
-        "code_version": lineage["code_version"],
-    }

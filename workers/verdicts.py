@@ -9,11 +9,12 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from ml import detector as esr
-from ml.challenger import COOL_DOWN, SMALLEST_HISTORY, Reason, is_grown
-from ml.detector import DetectorState
+from ml.challenger import SMALLEST_HISTORY, Reason, is_grown
+from ml.detectors import Watch
+from ml.estimate import Estimate
 from ml.feature_drift import FeatureDrift
 from problems.declaration import METRICS, Problem
+from problems.loop import Loop
 from storage.jobs import NewJob
 from storage.models import Model
 from workers.incidents import tell as tell_people
@@ -33,6 +34,7 @@ class Verdict:
         reason: why to train now, or None.
         open_train: a training that is under way already.
         alarmed: whether the champion's loss has proved to be worse.
+        why: what the alarm says, in words.
     """
 
     decision: Decision
@@ -42,22 +44,24 @@ class Verdict:
     reason: Reason | None = None
     open_train: str | None = None
     alarmed: bool = False
+    why: str = ""
 
 
 def judge(
     model: Model,
-    loss: DetectorState,
-    floor: DetectorState | None,
+    loop: Loop,
+    loss: Watch,
+    floor: Watch | None,
     drifts: Sequence[FeatureDrift],
     open_train: str | None,
 ) -> Verdict:
     """The rule of docs/learning.md, steps 3 to 9, on states that have processed all evidence."""
+    rested = model.head - model.attempt_head >= loop.cooldown_rows
     if loss.alarm:
-        return _alarm(model, "drift", loss, open_train)
+        return _alarm("drift", loss, rested, open_train)
     if floor is not None and floor.alarm:
-        return _alarm(model, "floor", floor, open_train)
-    calm = (esr.statistic(loss), loss.limit)
-    rested = model.head - model.attempt_head >= COOL_DOWN
+        return _alarm("floor", floor, rested, open_train)
+    calm = (loss.evidence, loss.limit)
     if open_train is None and rested and model.follow_up_at is not None and model.head >= model.follow_up_at:
         since = None if model.change_position is None else model.head - model.change_position
         return Verdict("growth", *calm, since, "follow_up")
@@ -69,26 +73,29 @@ def judge(
     return Verdict(decision, *calm, None, open_train=open_train)
 
 
-def _alarm(model: Model, decision: Literal["drift", "floor"], state: DetectorState, open_train: str | None) -> Verdict:
+def rolled_back(loss: Watch, open_train: str | None) -> Verdict:
+    """The champion loses its probation: its predecessor serves again, and has given no reason to train."""
+    return Verdict("warning", loss.evidence, loss.limit, None, open_train=open_train)
+
+
+def _alarm(decision: Literal["drift", "floor"], state: Watch, rested: bool, open_train: str | None) -> Verdict:
     """An alarm stays until a training has answered it; cool-down counts labelled rows since the last attempt."""
     alarm = state.alarm
     if alarm is None:
         raise ValueError("no alarm to judge")
     since = alarm.rows_since_change + state.rows - 1 - alarm.row
-    if open_train is None and model.head - model.attempt_head < COOL_DOWN:
+    if open_train is None and not rested:
         return Verdict("cooldown", alarm.statistic, state.limit, since, alarmed=True)
     reason: Reason | None = decision if open_train is None else None
-    return Verdict(decision, alarm.statistic, state.limit, since, reason, open_train, alarmed=True)
+    floor = f"its accuracy is below the threshold: evidence {alarm.statistic:,.0f} ≥ {state.limit:,.0f}"
+    why = state.why if decision == "drift" else floor
+    return Verdict(decision, alarm.statistic, state.limit, since, reason, open_train, alarmed=True, why=why)
 
 
 def sentence(model: Model, verdict: Verdict) -> str:
     """Why a training was started."""
     if verdict.reason in ("drift", "floor"):
-        what = "its labelled loss is above its reference" if verdict.reason == "drift" else "its accuracy is below the threshold"
-        return (
-            f"Version {model.champion}: {what}: evidence {verdict.statistic:,.0f} ≥ {verdict.limit:,.0f}; "
-            f"the change began near {verdict.rows_since_change:,} rows ago."
-        )
+        return f"Version {model.champion}: {verdict.why}; the change began near {verdict.rows_since_change:,} rows ago."
     if verdict.reason == "follow_up":
         return f"A second look after the last drift, now that {verdict.rows_since_change or 0:,} rows have come since it began."
     return f"There are {model.rows:,} labelled rows, 1.5 times the {model.attempt_rows:,} of the last attempt."
@@ -102,6 +109,7 @@ def tell(
     verdict: Verdict,
     performance: float | None,
     drifts: Sequence[FeatureDrift],
+    estimate: Estimate | None,
     now: float,
 ) -> list[NewJob]:
     """Tell people of a drift, of moved features, or (each check if asked for, else once a day) that all is well."""
@@ -113,12 +121,14 @@ def tell(
         line = f"alarm: {sentence(model, verdict)} {problem.metric} {shown}"
         return [tell_people(room, tx, f"drift:{model.name}", "drift", "retraining", title, [line], now, model.name)]
     if verdict.decision == "warning":
-        return _warn(room, tx, model, drifts, now)
+        return _warn(room, tx, model, drifts, estimate, now)
     quiet = verdict.decision in ("ok", "insufficient") and performance is not None
     return _all_is_well(room, tx, model, problem, performance, now) if quiet and performance is not None else []
 
 
-def _warn(room: Room, tx: Connection, model: Model, drifts: Sequence[FeatureDrift], now: float) -> list[NewJob]:
+def _warn(
+    room: Room, tx: Connection, model: Model, drifts: Sequence[FeatureDrift], estimate: Estimate | None, now: float
+) -> list[NewJob]:
     """Moved features: once per version. They start no training; without labels nobody can say whether they matter."""
     key = f"features:{model.name}:{model.champion}"
     if told_before(tx, key):
@@ -126,6 +136,8 @@ def _warn(room: Room, tx: Connection, model: Model, drifts: Sequence[FeatureDrif
     moved = ", ".join(f"{each.feature} (D {each.distance:.2f}, PSI {each.psi:.2f})" for each in drifts if each.drifted)
     title = f"Inputs of {model.name} have moved"
     lines = [f"{moved}. This starts no retraining: only labels show whether predictions suffer."]
+    if estimate:
+        lines.append(f"by the model's own confidence {estimate.metric} is {estimate.value:.3f} now, {estimate.condition}")
     return [tell_people(room, tx, key, "warning", "told", title, lines, now, model.name)]
 
 

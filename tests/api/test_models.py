@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from api.app import close, create_app
 from api.errors import Fault
 from settings import Settings
-from storage import heartbeats, incidents, jobs, models
+from storage import checks, heartbeats, incidents, jobs, models
+from storage.checks import Check
 from storage.database import Database
 from storage.heartbeats import Heartbeat
 from storage.jobs import NewJob
@@ -29,7 +30,15 @@ def test_a_model_shows_what_was_declared(ask: Ask) -> None:
     assert shown["schema"]["features"] == PLANE["features"]
     assert shown["schema"]["label"] == "target"
     assert (shown["estimator"]["name"], shown["champion"]) == (PLANE["estimator"], "1")
-    assert shown["settings"] == {"metric": "accuracy", "threshold": 0.7, "interval_s": 30.0}
+    assert shown["settings"] == {
+        "metric": "accuracy",
+        "threshold": 0.7,
+        "interval_s": 30.0,
+        "cooldown_rows": 100,
+        "detector": "esr",
+        "recall": False,
+    }
+    assert shown["warnings"] == []
     for name in ("nope", "%00", "..%2f..%2fx", "x" * 1000, "%F0%9F%90%8D", "a%20b"):
         assert ask("GET", f"/models/{name}").status_code == 404
     assert [each["name"] for each in ask("GET", "/models").get_json()["models"]] == ["plane", "empty"]
@@ -43,6 +52,21 @@ def test_a_declared_model_is_created_then_changed(ask: Ask, believing: None) -> 
     assert ask("PUT", "/models/fresh", json=smaller).status_code == 200
     assert ask("POST", "/predict", json={"model": "fresh", "instances": [[1]]}).status_code == 202
     assert ask("POST", "/predict", json={"model": "fresh", "instances": [[1, 2]]}).status_code == 422
+
+
+def test_a_declaration_is_told_what_its_detector_costs_or_lacks(
+    ask: Ask, believing: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`threshold` is taken with a warning that stays to be seen; `adwin` without river is 422, and makes no model."""
+    made = ask("PUT", "/models/plain", json=PLANE | {"detector": "threshold"})
+    assert made.status_code == 201
+    assert "707 trainings" in made.get_json()["warnings"][0]
+    assert ask("GET", "/models/plain").get_json()["warnings"] == made.get_json()["warnings"]
+    monkeypatch.setattr("problems.loop.find_spec", lambda name: None)
+    refused = ask("PUT", "/models/wide", json=PLANE | {"detector": "adwin"})
+    assert (refused.status_code, refused.get_json()["errors"][0]["loc"]) == (422, ["detector"])
+    assert "pip install" in refused.get_json()["errors"][0]["msg"]
+    assert ask("GET", "/models/wide").status_code == 404
 
 
 BAD: dict[str, Any] = {
@@ -149,6 +173,15 @@ def test_the_state_of_a_model(ask: Ask, database: Database) -> None:
     assert status["automation"]["interval_s"] == 30.0
     assert status["automation"]["next_check_at"][17:19] in ("00", "30")
     assert ask("GET", "/model-status?model=nope").status_code == 404
+
+
+def test_the_last_checks_estimate_is_shown_with_its_condition(ask: Ask, database: Database) -> None:
+    """As it stands in the check; null where none has been made."""
+    assert ask("GET", "/model-status?model=plane").get_json()["estimate"] is None
+    found = {"metric": "accuracy", "value": 0.87, "rows": 1000, "condition": "valid only if P(y|x) is unchanged"}
+    with database.begin() as tx:
+        checks.add(tx, Check("1", "job", "plane", 1.0, {"estimate": found}))
+    assert ask("GET", "/model-status?model=plane").get_json()["estimate"] == found
 
 
 # ---- labels

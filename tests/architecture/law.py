@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "ml": room(
         "pure functions on arrays; clock and seed are arguments",
         "problems",
-        "numpy scipy sklearn pandas skops",
+        "numpy river scipy sklearn pandas skops",
     ),
     "registry": room(
         "where models are kept: a port, an MLflow adapter, an in-memory one",

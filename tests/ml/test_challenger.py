@@ -6,8 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from ml.challenger import OneClass, TooFewRows, is_grown, next_follow_up, train, windows
+from ml.challenger import OneClass, Recalled, TooFewRows, is_grown, next_follow_up, train, windows
 from ml.detector import reference, start, update
 from ml.generator import generate
 from ml.metrics import losses, score
@@ -136,6 +137,58 @@ def test_only_the_newest_twenty_thousand_rows_count() -> None:
     attempt = train(problem(), rows, labels, None, None, 0, "first")
     assert (attempt.rows, attempt.holdout_rows) == (20_000, 1_000)
     assert attempt.challenger_score > 0.99
+
+
+def two_regions(older: int, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """`older` rows of the region x1 > 0, whose rule is its own; 20,000 of x1 < 0, but for half of the newest 1,000."""
+    rng = np.random.default_rng(seed)
+    rows = rng.uniform(0.1, 1.0, (older + 20_000, 2)) * [1, 2] - [0, 1]
+    rows[older:, 0] *= -1
+    rows[-1_000::2, 0] *= -1
+    return rows, ((rows[:, 1] > 0) == (rows[:, 0] > 0)).astype(int)
+
+
+def test_older_rows_are_replayed_where_they_help_by_more_than_a_standard_error() -> None:
+    """A region that only rows before the newest 20,000 know comes back: the replay wins the gate, and says so."""
+    rows, labels = two_regions(400)
+    tree = problem(estimator="tree.DecisionTreeClassifier")
+    attempt = train(tree, rows, labels, None, None, 0, "first", np.arange(400))
+    assert attempt.window == "replay"
+    assert [c.window for c in attempt.candidates] == ["all", "recent", "replay"]
+    windowed, replayed = attempt.candidates[0], attempt.candidates[2]
+    assert windowed.score < 0.6 < 0.95 < replayed.score
+    assert windowed.mean_loss - replayed.mean_loss > replayed.standard_error
+    assert attempt.model is not None
+    assert (attempt.model.predict(rows[:400]) == labels[:400]).mean() > 0.95
+
+
+def test_older_rows_that_contradict_are_not_replayed() -> None:
+    """The same older rows, labelled the other way round, do not win."""
+    rows, labels = two_regions(400)
+    labels[:400] = 1 - labels[:400]
+    attempt = train(problem(estimator="tree.DecisionTreeClassifier"), rows, labels, None, None, 0, "first", np.arange(400))
+    assert attempt.window == "all"
+    assert attempt.candidates[-1].window == "replay"
+
+
+def test_only_rows_before_the_window_are_replayed() -> None:
+    """A sample that lies in the window has been learnt already: no further challenger."""
+    attempt = train(problem(), OLD, OLD_LABELS, None, None, 0, "first", np.arange(0, 2_000, 4))
+    assert [c.window for c in attempt.candidates] == ["all"]
+
+
+def test_an_earlier_version_is_recalled_as_it_is_if_it_is_better_on_rows_that_it_has_not_seen() -> None:
+    """The old concept is back since 150 rows: its version wins over every window; not if it has seen the holdout."""
+    champion = train(problem(), NEW, NEW_LABELS, None, None, 0, "first").model
+    first = train(problem(), OLD, OLD_LABELS, None, None, 0, "first").model
+    back, back_labels = generate(150, 2, 0.05, "none", 0.0, seed=8)
+    rows, labels = np.concatenate([NEW, back]), np.concatenate([NEW_LABELS, back_labels])
+    fair, unfair = (Recalled("1", first, 2_000, (0, 1), unseen) for unseen in (150, 49))
+    attempt = train(problem(), rows, labels, champion, 150, 0, "drift", None, [fair])
+    assert (attempt.decision, attempt.window, attempt.rows) == ("promoted", "version 1", 2_000)
+    assert attempt.model is first
+    again = train(problem(), rows, labels, champion, 150, 0, "drift", None, [unfair])
+    assert "version 1" not in [c.window for c in again.candidates]
 
 
 def test_follow_ups_double_until_two_thousand_and_growth_is_half_as_much_again() -> None:

@@ -75,3 +75,11 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """A misspelt PROBLEMS_DIR is not an empty one."""
     with pytest.raises(BrokenProblemFile, match="expected a folder"):
         read_problems(tmp_path / "nope")
+
+
+def test_a_detector_that_is_not_installed_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`adwin` without river: one sentence that names the file and what to install."""
+    (tmp_path / "bike.toml").write_text('detector = "adwin"\n' + TOML)
+    monkeypatch.setattr("problems.loop.find_spec", lambda name: None)
+    with pytest.raises(BrokenProblemFile, match=r"bike\.toml: .* needs river, which is not installed: pip install"):
+        read_problems(tmp_path)

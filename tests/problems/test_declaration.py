@@ -25,6 +25,14 @@ NONSENSE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "an unknown metric": ({"metric": "banana"}, ("metric",)),
     "a metric of another task": ({"metric": "rmse"}, ("metric",)),
     "an unhashable metric": ({"metric": []}, ("metric",)),
+    "an interval of no time": ({"interval_s": 0}, ("interval_s",)),
+    "an interval that is true": ({"interval_s": True}, ("interval_s",)),
+    "a cool-down of half a row": ({"cooldown_rows": 99.5}, ("cooldown_rows",)),
+    "a cool-down of nothing": ({"cooldown_rows": 0}, ("cooldown_rows",)),
+    "a recall of ten": ({"recall": 10}, ("recall",)),
+    "an unknown detector": ({"detector": "banana"}, ("detector",)),
+    "a detector that is no text": ({"detector": ["esr"]}, ("detector",)),
+    "the plain rule on another metric": ({"detector": "threshold", "metric": "f1_macro"}, ("detector",)),
     "an unknown task": ({"task": "banana"}, ("task",)),
     "a threshold that is text": ({"threshold": "high"}, ("threshold",)),
     "a threshold that is true": ({"threshold": True}, ("threshold",)),
@@ -60,6 +68,7 @@ def test_a_declaration_is_frozen_with_its_features_in_order() -> None:
 def test_what_is_declared_survives_json() -> None:
     """declared() is the inverse of parse_problem, also through JSON."""
     given = PLANE | {"features": {"z": "number?", "a": "category"}, "ignore": ["ts"], "estimator_args": {"C": 0.5}}
+    given |= {"interval_s": 90.5, "cooldown_rows": 500, "detector": "adwin", "recall": True}
     problem = parse_problem("m", given)
     assert parse_problem("m", json.loads(json.dumps(declared(problem)))) == problem
 

@@ -8,11 +8,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ml.estimate import CONDITION
 from ml.generator import Drift, generate
 from problems.rows import PackedRows
-from storage import champions, jobs, labels, ledger, versions
+from storage import champions, decisions, incidents, jobs, labels, ledger, models, versions
 from tests.workers.conftest import House
 from workers import tasks, tick
+
+PLANE = {
+    "task": "binary",
+    "label": "target",
+    "metric": "accuracy",
+    "threshold": 0.7,
+    "estimator": "sklearn.linear_model.LogisticRegression",
+    "features": {"x1": "number", "x2": "number"},
+}
 
 
 def feed(house: House, rows: int, drift: Drift, seed: int, strength: float = 1.0) -> None:
@@ -101,6 +111,12 @@ def test_moved_inputs_warn_once_and_train_nothing(served: House) -> None:
     assert served.model().champion == "1"
     assert [check["decision"] for check in served.checks()][-1] == "warning"
     assert [title for title, _ in served.told()].count("Inputs of default have moved") == 1
+    estimate = served.checks()[-1]["estimate"]
+    assert (estimate["metric"], estimate["rows"], estimate["condition"]) == ("accuracy", 1_000, CONDITION)
+    assert 0.7 < estimate["value"] < 1
+    with served.db.read() as tx:
+        (told,) = [each for each in incidents.listed(tx, 1000, None).entries if "have moved" in each.title]
+    assert CONDITION in told.lines[-1]
 
 
 def test_labels_from_before_a_rollback_start_no_training(served: House) -> None:
@@ -154,6 +170,37 @@ def test_two_beats_ask_for_one_check_per_interval_and_model(house: House) -> Non
     assert len(asked) == 2  # the tick's, and the one that follows the generated data
 
 
+def test_a_model_is_checked_at_its_own_interval_and_trained_after_its_own_cool_down(house: House) -> None:
+    """`slow` each 90 s where all others are each 30 s; its 150 labels are an attempt for others, not for it."""
+    house.declare("slow", **PLANE, interval_s=90, cooldown_rows=500)
+    for _ in range(6):
+        house.tick()
+    assert len(house.checks("slow")) == 3  # 150 s reach into three of its intervals
+    assert len(house.checks()) >= 6
+    with house.db.begin() as tx:
+        models.change(tx, "slow", head=1_150, attempt_rows=1_000, attempt_head=1_000, classes=[0, 1])
+    house.tick(90)
+    assert house.checks("slow")[-1]["decision"] == "insufficient"
+    with house.db.begin() as tx:
+        models.change(tx, "slow", head=1_500)
+    house.tick(90)
+    assert house.checks("slow")[-1]["decision"] == "first"
+
+
+def test_the_plain_rule_finds_a_turned_concept_too(house: House) -> None:
+    """`detector = "threshold"`: the alarm is of the newest hundred labels, the decision says so."""
+    house.tick()
+    house.declare("default", **PLANE | {"label": "label"}, detector="threshold")
+    feed(house, 150, "concept", 0)
+    house.tick()
+    alarm = next(check for check in house.checks() if check["decision"] == "drift")
+    assert (alarm["limit"], alarm["floor"]) == (pytest.approx(0.3), None)
+    assert house.model().champion == "2"
+    with house.db.read() as tx:
+        told = [each.reason for each in decisions.listed(tx, "default", 10, None).entries if each.action == "train"]
+    assert "its error on 100 labelled rows is 0." in told[0]
+
+
 def test_a_prediction_before_the_first_model_waits_and_is_answered(house: House) -> None:
     packed = PackedRows(1, np.array([[3.0, 3.0]]).tobytes())
     job = house.post("predict", payload=packed.encode())
@@ -184,7 +231,7 @@ def test_the_version_before_serves_while_the_champions_file_is_refused(house: Ho
     with house.db.begin() as tx:
         version = versions.get(tx, "default", "1")
         assert version is not None
-        versions.add(tx, replace(version, number=2, artifact="models/default/2.skops", promoted_from="1"))
+        versions.add(tx, replace(version, number=2, artifact="models/default/2.skops", sha256="0" * 64, promoted_from="1"))
         champions.serve(tx, "default", "2", 0)
     with house.room.artifacts.writing("models/default/2.skops") as draft:
         draft.write_bytes(b"not the file that was trained")
@@ -194,18 +241,11 @@ def test_the_version_before_serves_while_the_champions_file_is_refused(house: Ho
 
 
 def _swap_the_only_version_of_other(house: House) -> None:
-    keys = {
-        "task": "binary",
-        "label": "target",
-        "metric": "accuracy",
-        "threshold": 0.7,
-        "features": {"x1": "number", "x2": "number"},
-    }
-    house.declare("other", estimator="sklearn.linear_model.LogisticRegression", **keys)
+    house.declare("other", **PLANE)
     with house.db.begin() as tx:
         version = versions.get(tx, "default", "1")
         assert version is not None
-        versions.add(tx, replace(version, model="other", artifact="models/other/1.skops"))
+        versions.add(tx, replace(version, model="other", artifact="models/other/1.skops", sha256="0" * 64))
         champions.serve(tx, "other", "1", 0)
     with house.room.artifacts.writing("models/other/1.skops") as draft:
         draft.write_bytes(b"not the file that was trained")

@@ -1,0 +1,136 @@
+"""A model that is made worse on purpose after its promotion is rolled back by itself; a good one is left alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ml.model_file import dump
+from registry.port import Upload
+from storage import champions, decisions, detectors, models, versions
+from storage.decisions import Decision
+from storage.versions import Version
+from tests.workers.conftest import House
+from tests.workers.test_loop import feed
+from workers.aliases import Aliases
+
+
+@pytest.fixture
+def served(house: House) -> House:
+    """A house whose built-in model has its first version, also in the registry."""
+    house.tick()
+    Aliases(house.room).follow()
+    assert house.registry.champion("default") == "1"
+    return house
+
+
+def version_two(house: House, wrong: bool) -> Version:
+    """A second version: the first, with its rule turned round if it is to be wrong."""
+    with house.db.read() as tx:
+        first = versions.get(tx, "default", "1")
+    assert first is not None
+    pipeline: Any = house.room.shelf._load(first)
+    if wrong:
+        pipeline[-1].coef_ = -pipeline[-1].coef_
+    with house.room.artifacts.writing("models/default/two.skops") as draft:
+        digest = dump(pipeline, draft)
+    second = replace(first, number=2, artifact="models/default/two.skops", sha256=digest, promoted_from="1")
+    file = house.room.artifacts.path(second.artifact)
+    sample = np.zeros((1, 2))
+    upload = Upload("default", pipeline, file, sample, pipeline.predict(sample), {}, {}, {}, [])
+    assert house.registry.register(upload) == "2"
+    with house.db.begin() as tx:
+        versions.add(tx, second)
+    return second
+
+
+def newest(house: House) -> Decision:
+    with house.db.read() as tx:
+        found = decisions.newest(tx, "default")
+    assert found is not None
+    return found
+
+
+def test_a_version_that_is_worse_than_its_predecessor_is_rolled_back_by_itself(served: House) -> None:
+    """Within a hundred labels, before any training; a decision with its figures, one incident, the alias back."""
+    version_two(served, wrong=True)
+    with served.db.begin() as tx:
+        champions.serve(tx, "default", "2", models.lock(tx, "default").head)
+    trained = len(served.trainings())
+    feed(served, 100, "none", 5)
+    served.tick()
+    decision = newest(served)
+    assert served.model().champion == "1"
+    assert (decision.action, decision.version, decision.from_version) == ("rollback", "1", "2")
+    figures = decision.evidence["probation"]
+    assert figures["proof"] >= figures["limit"] == 1_000
+    assert figures["score"] < 0.2 < 0.8 < figures["predecessor_score"]
+    assert "by itself from version 2 to 1" in decision.reason
+    check = served.checks()[-1]
+    assert (check["decision"], check["rolled_back_to"], check["train_job"]) == ("warning", "1", None)
+    assert ("default was rolled back by itself", "resolved") in served.told()
+    assert len(served.trainings()) == trained
+    Aliases(served.room).follow()
+    assert served.registry.champion("default") == "1"
+
+
+def test_an_alias_that_a_person_moved_to_a_bad_version_is_moved_back(served: House) -> None:
+    """Adopted as the person asked, then judged like any promotion."""
+    version_two(served, wrong=True)
+    served.registry.set_champion("default", "2")
+    Aliases(served.room).follow()
+    assert served.model().champion == "2"
+    feed(served, 100, "none", 5)
+    served.tick()
+    Aliases(served.room).follow()
+    assert (served.model().champion, served.registry.champion("default")) == ("1", "1")
+
+
+def test_a_good_version_stands_its_probation_which_then_ends(served: House) -> None:
+    """2,100 labelled rows beside an equal: it serves, and is compared no more."""
+    version_two(served, wrong=False)
+    with served.db.begin() as tx:
+        champions.serve(tx, "default", "2", models.lock(tx, "default").head)
+    with served.db.begin() as tx:
+        models.change(tx, "default", attempt_rows=1_000_000)  # no growth refresh: only the probation is looked at
+    for seed in range(7):
+        feed(served, 300, "none", seed)
+        served.tick()
+    assert served.model().champion == "2"
+    assert [check["probation"]["rows"] for check in served.checks() if check.get("probation")] == [*range(300, 2_000, 300), 2_000]
+    feed(served, 100, "none", 8)
+    served.tick()
+    with served.db.read() as tx:
+        detector = detectors.get(tx, "default", "2")
+    assert detector is not None and detector.probation is None
+    assert "rollback" not in served.decisions()
+
+
+def test_what_was_rolled_back_to_is_on_no_probation_and_in_a_cool_down(served: House) -> None:
+    """So nothing swings: the next move needs a training, and that a hundred labels."""
+    version_two(served, wrong=True)
+    with served.db.begin() as tx:
+        champions.serve(tx, "default", "2", models.lock(tx, "default").head)
+    feed(served, 100, "none", 5)
+    served.tick()
+    with served.db.read() as tx:
+        detector = detectors.get(tx, "default", "1")
+    model = served.model()
+    assert detector is not None
+    assert (detector.probation, detector.start) == (None, model.head)
+    assert model.attempt_head == model.head
+
+
+def test_a_promotion_by_the_gate_is_on_probation_and_a_concept_that_turns_back_ends_it(served: House) -> None:
+    """The turned rule is learnt; when it turns back, the predecessor serves again before anything is trained."""
+    feed(served, 150, "concept", 0)
+    served.tick()
+    assert served.model().champion == "2"
+    for seed in range(2):
+        feed(served, 60, "none", 10 + seed)
+        served.tick()
+    assert served.model().champion == "1"
+    assert served.decisions()[-1] == "rollback"

@@ -1,0 +1,122 @@
+"""The safety net after a promotion: the predecessor is scored on the same new rows, and serves again if it was better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from loguru import logger
+from sqlalchemy import Connection
+
+from ml import probation
+from ml.metrics import better, score
+from ml.model_file import RefusedModel
+from ml.prediction import Prediction, predict
+from ml.probation import LIMIT, ROWS, Probation
+from registry.port import UnknownVersion
+from storage import champions, versions
+from storage.detectors import Detector
+from storage.jobs import NewJob
+from storage.models import Model
+from storage.versions import Version
+from workers import history
+from workers.history import History
+from workers.incidents import tell
+from workers.room import Room
+from workers.shelf import Loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A champion's probation during one check: what is remembered of it, and both models."""
+
+    state: Probation
+    champion: Loaded
+    predecessor: Loaded
+
+    def see(self, part: History, said: Prediction) -> Trial:
+        """After these rows and what the champion said of them; the predecessor looks at no more than it needs."""
+        seen = part.first(ROWS - self.state.rows)
+        if not len(seen):
+            return self
+        problem, scale = self.champion.problem, self.predecessor.version.reference.get("error_scale")
+        other = predict(self.predecessor.pipeline, problem, seen.rows)
+        worse = probation.differences(problem, seen.truth, said.first(len(seen)), other, scale)
+        return replace(self, state=probation.update(self.state, worse))
+
+
+@dataclass(frozen=True, slots=True)
+class Worse:
+    """A champion that does worse than its predecessor would have: both scores, on the newest rows since it began to serve."""
+
+    state: Probation
+    metric: str
+    predecessor: Version
+    score: float
+    predecessor_score: float
+
+    @property
+    def sentence(self) -> str:
+        """Why it is taken back, after the versions' names."""
+        return (
+            f"on {self.state.rows:,} labelled rows since it began to serve its {self.metric} is {self.score:.3f}, that of "
+            f"version {self.predecessor.name} on the same rows {self.predecessor_score:.3f}; "
+            f"evidence {self.state.statistic:,.0f} ≥ {LIMIT:,.0f} after {self.state.proof_rows:,} rows."
+        )
+
+
+def begin(room: Room, tx: Connection, champion: Loaded, detector: Detector) -> Trial | None:
+    """The champion's probation as it stands; None if it has none, or a predecessor that cannot serve again."""
+    if not detector.probation:
+        return None
+    state = Probation.from_dict(detector.probation)
+    predecessor = versions.get(tx, detector.model, state.against)
+    if predecessor is None or state.is_over:
+        return None
+    try:
+        return Trial(state, champion, Loaded(champion.problem, predecessor, room.shelf.pipeline(predecessor)))
+    except (RefusedModel, UnknownVersion) as fault:
+        logger.warning("{} has no probation: version {} cannot serve again: {}", detector.model, state.against, fault)
+        return None
+
+
+def judge(room: Room, tx: Connection, trial: Trial | None, start: int, head: int) -> Worse | None:
+    """The proof that the champion is worse, if there is one and the problem's own metric agrees with it.
+
+    The proof is of losses that are bounded row by row, which not every metric is made of: a model that is better
+    where the metric looks (rare classes, the order of probabilities) stays.
+    """
+    if trial is None or trial.state.proof is None:
+        return None
+    problem = trial.champion.problem
+    rows = history.between(room, tx, problem, max(start, head - ROWS), head)
+    if rows is None:
+        return None
+    mine, other = (
+        score(problem.metric, rows.truth, predict(each.pipeline, problem, rows.rows))
+        for each in (trial.champion, trial.predecessor)
+    )
+    found = Worse(trial.state, problem.metric, trial.predecessor.version, mine, other)
+    return found if better(problem.metric, other, mine) else None
+
+
+def shown(trial: Trial | None) -> dict[str, Any] | None:
+    """What a check tells of it."""
+    if trial is None:
+        return None
+    state = trial.state
+    return {"against": state.against, "rows": state.rows, "statistic": state.statistic, "limit": LIMIT}
+
+
+def roll_back(room: Room, tx: Connection, model: Model, worse: Worse, check: dict[str, Any], now: float) -> Sequence[NewJob]:
+    """Let the predecessor serve again, with a record; the drift that may have been told of ends with it.
+
+    Args:
+        model: as it stands, locked; its champion is the one on probation.
+    """
+    line = f"Rolled back by itself from version {model.champion} to {worse.predecessor.name}: {worse.sentence}"
+    figures = worse.state.to_dict() | {"limit": LIMIT, "score": worse.score, "predecessor_score": worse.predecessor_score}
+    champions.go_back(tx, model, worse.predecessor, line, {"by": "probation", "probation": figures, "check": check}, now)
+    title = f"{model.name} was rolled back by itself"
+    return [tell(room, tx, f"drift:{model.name}", "warning", "resolved", title, [line], now, model.name)]

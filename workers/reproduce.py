@@ -1,0 +1,119 @@
+"""Run a training again from its decision record, and say whether the same model comes out, byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from ml.challenger import Training, train
+from ml.model_file import RefusedModel, content
+from problems.declaration import Problem, parse_problem
+from registry.port import UnknownVersion
+from storage import decisions, versions
+from storage.decisions import Decision
+from workers import history, lineage, recall
+from workers.history import Learnable
+from workers.room import Room
+
+OUTCOMES: Final = {"promote": "promoted", "reject": "rejected"}
+
+
+class CannotReproduce(ValueError):
+    """There is nothing to run again, or what the training read is no longer there; the text says what, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A training that was run again.
+
+    Attributes:
+        made: what came out, in words.
+        around: libraries and code that are others than then.
+        faults: what came out otherwise; the same model, or the same scores of a rejected one, if there are none.
+    """
+
+    made: str
+    around: list[str]
+    faults: list[str]
+
+
+def run(room: Room, decision_id: str) -> Again:
+    """Train again what this decision records, or, of a rollback or an alias moved by hand, the version it put in place.
+
+    Raises:
+        CannotReproduce: with the reason.
+    """
+    with room.db.read() as tx:
+        decision = _training(tx, decision_id)
+        known = decision.evidence["data"]
+        problem = parse_problem(decision.model, known["problem"], known["source"])
+        learnt = _rows(room, tx, problem, known)
+        champion = _champion(room, tx, decision.model, known["champion"])
+        earlier = [found for name in known["recall"] if (found := versions.get(tx, decision.model, name))]
+    past, seed, reason = learnt.past, known["seed"], decision.evidence["reason"]
+    recalled = recall.candidates(room, earlier, past)
+    again = train(problem, past.rows, past.truth, champion, known["since"], seed, reason, learnt.replay, recalled)
+    return _compare(decision, known, again)
+
+
+def _training(tx: Connection, decision_id: str) -> Decision:
+    """The decision that ended the training."""
+    asked = decisions.get(tx, decision_id)
+    if asked is None:
+        raise CannotReproduce(f"There is no decision {decision_id}.")
+    version = versions.get(tx, asked.model, asked.version) if asked.job_id is None and asked.version else None
+    job_id = version.job_id if version else asked.job_id
+    ends = [each for each in decisions.of_job(tx, asked.model, job_id) if "data" in each.evidence] if job_id else []
+    if not ends:
+        raise CannotReproduce(f"Decision {decision_id} ({asked.action}) ended no training that learnt anything: {asked.reason}")
+    if "rows_sha256" not in ends[0].evidence["data"]:
+        raise CannotReproduce(f"Decision {decision_id} was recorded by a release that noted too little to run it again.")
+    return ends[0]
+
+
+def _rows(room: Room, tx: Connection, problem: Problem, known: lineage.Lineage) -> Learnable:
+    """The rows that were learnt from, with their labels as they stood then."""
+    if known["source_sha256"] != lineage.source_digest(known["source"]):
+        raise CannotReproduce(f"{known['source']} is another file than then.")
+    try:
+        tail, head = known["history"]
+        learnt = history.learnable(room, tx, problem, tail, head, known["seed"], as_of=known["read_at"])
+    except FileNotFoundError as gone:
+        raise CannotReproduce(f"A file of rows is gone: {gone.filename}.") from gone
+    there, needed = len(learnt.past) if learnt else 0, known["rows"] + known["replay"]["older"]
+    if learnt is None or there != needed:
+        raise CannotReproduce(f"{there:,} of the {needed:,} rows are still there.")
+    found = lineage.digest(problem, learnt.past)
+    if found != known["rows_sha256"]:
+        raise CannotReproduce(f"The rows are not those of then: SHA-256 {found[:12]}…, was {known['rows_sha256'][:12]}….")
+    return learnt
+
+
+def _champion(room: Room, tx: Connection, model: str, name: str | None) -> Any:
+    if name is None:
+        return None
+    version = versions.get(tx, model, name)
+    try:
+        return room.shelf.pipeline(version) if version else None
+    except (RefusedModel, UnknownVersion) as fault:
+        raise CannotReproduce(f"Version {name}, which it was compared with, cannot be loaded: {fault}.") from fault
+
+
+def _compare(decision: Decision, known: lineage.Lineage, again: Training) -> Again:
+    now = lineage.libraries() | {"code": lineage.code_version()}
+    then = known["libraries"] | {"code": known["code_version"]}
+    around = [f"{name} is {now.get(name)}, was {then[name]}" for name in then if now.get(name) != then[name]]
+    before, faults = decision.evidence, []
+    if [asdict(each) for each in again.candidates] != before["candidates"]:
+        faults.append("the candidates have other scores")
+    if again.decision != OUTCOMES[decision.action]:
+        faults.append(f"the training would be {again.decision}, was {OUTCOMES[decision.action]}")
+    if again.model is None:
+        return Again(f"the scores of {len(again.candidates)} rejected candidates", around, faults)
+    digest = hashlib.sha256(content(again.model)).hexdigest()
+    if digest != before.get("model_sha256", digest):
+        faults.append(f"the model's SHA-256 is {digest}, was {before['model_sha256']}")
+    return Again(f"version {decision.version} of {decision.model}, SHA-256 {digest}", around, faults)
