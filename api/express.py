@@ -52,18 +52,23 @@ _body = msgspec.json.Decoder(Body)
 
 
 class Trip:
-    """One request on its way, and the eye on its job where the client waits for it."""
+    """One request on its way, and the eye on its job where the client waits for it.
 
-    __slots__ = ("answer", "answered", "began", "express", "new", "request_id", "wait_s")
+    Attributes:
+        recorded: its job is in the ledger; before that no 202 may be given, however long the client has waited.
+    """
+
+    __slots__ = ("answer", "answered", "began", "express", "new", "recorded", "request_id", "wait_s")
 
     def __init__(self, express: Express, new: NewJob, wait_s: float, answer: Answer) -> None:
         self.express, self.new, self.wait_s, self.answer = express, new, wait_s, answer
         self.request_id = str(new.request_id)
         self.began = time.perf_counter()
-        self.answered = False
+        self.answered = self.recorded = False
 
     def told(self, ticket: Ticket) -> None:
         """The front knows the outcome; who waits hears of it only if it is a refusal."""
+        self.recorded = not isinstance(ticket.outcome, Exception)
         if isinstance(ticket.outcome, Exception):
             self.express.arrive(self, ticket.outcome)
         elif not ticket.waits:
@@ -190,7 +195,10 @@ class Express:
             self._aside(self._renew, set(self._used))
 
     def _set_aside(self, trip: Trip) -> None:
-        self._aside(self._wait_on, trip)
+        if trip.recorded:
+            self._aside(self._wait_on, trip)
+        else:  # the database hangs: there is nothing to look at, and nothing may be promised
+            self._waiting.append((time.monotonic() + self._house.waiting.patience_s, trip))
 
     def _accepted(self, trip: Trip, view: JobView) -> None:
         self._end(trip, 202, view, f"Location: {view.links.self}\r\nRetry-After: 1\r\n")
@@ -242,7 +250,7 @@ class Express:
                 finally:
                     waiting.leave()
             if job is None or job.status not in TERMINAL:
-                self._house.front.harden()
+                self._house.front.harden()  # the front has recorded it (see `_set_aside`)
             self.arrive(trip, job)
         except Exception as fault:  # noqa: BLE001 - whatever it is, the client is to hear of it
             self.arrive(trip, fault)

@@ -6,6 +6,7 @@ import json
 import queue
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from sqlalchemy import event
 
 from api.express import Express
 from api.head import MOST_BODY, NotPlain
+from storage import jobs
 from storage.database import FAULTS, Database
 from tests.api.conftest import KEY, Ask, free_port
 from tests.api.hand import Hand
@@ -113,6 +115,28 @@ def test_a_stop_ends_a_wait_at_once(take: Take, app: Flask) -> None:
     answers = take(request(ONE, "Prefer: wait=60"))
     app.extensions["house"].waiting.close()
     assert parsed(answers.get(timeout=10))[0] == 202
+
+
+@pytest.mark.parametrize("more", [[], ["Prefer: wait=1"]], ids=["at once", "after a wait"])
+def test_no_202_while_the_commit_hangs(take: Take, lane: Express, database: Database, more: list[str]) -> None:
+    """Also not when the client's wait has run out long ago, nor when the process stops; once it is committed there is one."""
+    gate = threading.Event()
+    event.listen(database._lax, "commit", lambda _: gate.wait(20))
+    answers = take(request(ONE, *more))
+    if more:
+        lane._house.waiting.close()
+    end = time.monotonic() + 2.5
+    while time.monotonic() < end:
+        lane.turn()
+        assert answers.empty()
+        time.sleep(0.02)
+    gate.set()
+    while answers.empty() and time.monotonic() < end + 10:
+        lane.turn()
+        time.sleep(0.02)
+    status, _, said = parsed(answers.get(timeout=1))
+    with database.read() as tx:
+        assert status == 202 and said["id"] in jobs.get_many(tx, [said["id"]])
 
 
 def test_a_database_that_is_gone_is_503(take: Take, database: Database) -> None:
