@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -52,6 +53,16 @@ def of(
         "code_version": code_version(),
         "libraries": libraries(),
     }
+
+
+def moment(at: float) -> str:
+    """Epoch seconds as RFC 3339 in UTC, to the microsecond: records are answered as they are kept."""
+    return datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def epoch(moment: str) -> float:
+    """The inverse of `moment`."""
+    return datetime.fromisoformat(moment).timestamp()
 
 
 def digest(problem: Problem, past: History) -> str:

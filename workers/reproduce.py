@@ -80,7 +80,7 @@ def _rows(room: Room, tx: Connection, problem: Problem, known: lineage.Lineage) 
         raise CannotReproduce(f"{known['source']} is another file than then.")
     try:
         tail, head = known["history"]
-        learnt = history.learnable(room, tx, problem, tail, head, known["seed"], as_of=known["read_at"])
+        learnt = history.learnable(room, tx, problem, tail, head, known["seed"], as_of=lineage.epoch(known["read_at"]))
     except FileNotFoundError as gone:
         raise CannotReproduce(f"A file of rows is gone: {gone.filename}.") from gone
     there, needed = len(learnt.past) if learnt else 0, known["rows"] + known["replay"]["older"]

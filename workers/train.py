@@ -48,7 +48,8 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
     recalled = recall.candidates(room, earlier, learnt.past)
     made = _train(problem, learnt, champion.pipeline if champion else None, since, asked, recalled)
     claim.check()
-    known |= {"read_at": read_at, "seed": asked["seed"], "since": since, "window": made.window, "window_rows": made.rows}
+    known |= {"read_at": lineage.moment(read_at), "seed": asked["seed"], "since": since}
+    known |= {"window": made.window, "window_rows": made.rows}
     attempt = Attempt(room, job, model, problem, made, known, since)
     if made.model is None:
         return Done(_result(made, None), settle=lambda tx, now: outcome.reject(attempt, tx, now))

@@ -19,6 +19,7 @@ from storage.schema import decisions as decision_rows
 from storage.schema import predictions
 from tests.workers.conftest import House
 from tests.workers.test_loop import feed
+from workers import lineage
 from workers.reproduce import CannotReproduce, run
 
 
@@ -66,6 +67,14 @@ def test_labels_count_as_they_stood_when_they_were_learnt(house: House) -> None:
     house.clock.now += 60
     house.label(job, truth[:50])
     assert run(house.room, promotion.id).faults == []
+
+
+def test_the_moment_of_reading_is_kept_as_the_contract_writes_times(drifted: House) -> None:
+    """Records are answered as they are: RFC 3339, and exact to the microsecond both ways."""
+    told = recorded(drifted)[-1].evidence["data"]["read_at"]
+    assert told == "2026-11-18T11:07:40.000000Z"
+    assert lineage.epoch(told) == drifted.clock()
+    assert lineage.epoch(lineage.moment(1_795_000_000.123457)) == 1_795_000_000.123457
 
 
 def test_a_rejected_training_gives_the_same_scores(drifted: House) -> None:
