@@ -20,10 +20,12 @@ from problems.labels import Label
 from workers import reading
 from workers.pieces import Unusable
 from workers.room import Room
-from workers.run import JobFailed
+from workers.run import JobFailed, TryLater
 
 MEMORY = 3 << 30  # bytes that the reader may allocate on top of what it shares with its parent
 TIME_S = 300
+KILLED = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT)  # from outside: not the table's doing, or not surely
+KILLED_PAUSE_S, KILLED_TIMES = 1.0, 3
 MAGIC = b"ARROW1"  # how an Arrow file begins, and a stream does not
 
 
@@ -96,7 +98,13 @@ def write_columns(path: Path, columns: dict[str, Any]) -> None:
 
 
 def _in_a_child(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The answer of `read`, computed by a forked child that may allocate MEMORY bytes and take TIME_S seconds."""
+    """The answer of `read`, computed by a forked child that may allocate MEMORY bytes and take TIME_S seconds.
+
+    Raises:
+        JobFailed: the table cannot be used, or its reader died of it.
+        TryLater: somebody killed the reader.
+        OSError: the disk is full.
+    """
     receive, send = os.pipe()
     child = os.fork()
     if child == 0:
@@ -106,6 +114,8 @@ def _in_a_child(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     with os.fdopen(receive, "rb") as pipe:
         answer = pipe.read()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status in KILLED:
+        raise TryLater(f"The reader of a table was ended by {signal.Signals(-status).name}", KILLED_PAUSE_S, KILLED_TIMES)
     if status != 0 or not answer:
         logger.warning("the reader of a table ended with {}", signal.Signals(-status).name if status < 0 else status)
         message = "The table cannot be read: its reader died of it, or needed more than its memory and time."

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from workers import tables
-from workers.run import JobFailed
+from workers.run import JobFailed, TryLater
 
 
 def crash() -> dict[str, Any]:
@@ -44,6 +44,16 @@ def test_a_reader_that_dies_of_its_table_fails_one_job(
     with pytest.raises(JobFailed) as failed:
         tables._in_a_child(read)
     assert failed.value.kind == "invalid_rows"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_reader_that_somebody_kills_is_tried_again(number: signal.Signals) -> None:
+    def killed() -> dict[str, Any]:
+        os.kill(os.getpid(), number)
+        return sleep()
+
+    with pytest.raises(TryLater, match=number.name):
+        tables._in_a_child(killed)
 
 
 def test_a_full_disk_is_not_the_tables_fault() -> None:
