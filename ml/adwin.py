@@ -92,7 +92,7 @@ class AdwinState:
 def _made_of(losses: list[float]) -> Any:
     from river.drift import ADWIN  # an extra: who does not ask for it needs no river
 
-    adwin = ADWIN(delta=DELTA)
+    adwin: Any = ADWIN(delta=DELTA)  # type: ignore[no-untyped-call]
     for loss in losses:
         adwin.update(loss)
     return adwin
