@@ -22,7 +22,7 @@ up: .venv/.runtime  ## the whole stack on this machine, until Ctrl-C; state in d
 	@$(RUN) -m embedded up
 
 test: .venv/.dev  ## every test (PYTEST_ARGS="-k drift" for some)
-	@$(RUN) -m pytest $(PYTEST_ARGS)
+	@$(RUN) -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 check: .venv/.dev  ## lint, format and types, as CI asks for them
 	@$(RUN) -m ruff check .
