@@ -55,7 +55,7 @@ def declared_loop(loop: Loop) -> dict[str, object]:
 def missing(loop: Loop) -> str | None:
     """What is not installed and would be needed, in a sentence."""
     if loop.detector == "adwin" and find_spec("river") is None:
-        return "detector = adwin needs river, which is not installed: pip install '.[adwin]'"
+        return "detector = adwin needs river, which is not installed: uv sync --extra adwin"
     return None
 
 

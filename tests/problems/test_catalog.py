@@ -81,5 +81,5 @@ def test_a_detector_that_is_not_installed_stops_the_start(tmp_path: Path, monkey
     """`adwin` without river: one sentence that names the file and what to install."""
     (tmp_path / "bike.toml").write_text('detector = "adwin"\n' + TOML)
     monkeypatch.setattr("problems.loop.find_spec", lambda name: None)
-    with pytest.raises(BrokenProblemFile, match=r"bike\.toml: .* needs river, which is not installed: pip install"):
+    with pytest.raises(BrokenProblemFile, match=r"bike\.toml: .* needs river, which is not installed: uv sync"):
         read_problems(tmp_path)
