@@ -8,6 +8,7 @@ goes on as it always does.
 from __future__ import annotations
 
 import errno
+import gc
 import selectors
 import socket
 import time
@@ -66,6 +67,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Serve until told to stop."""
         self.house = house = cast(House, self.wsgi.extensions["house"])
         self.express = Express(house, self.method_queue.defer, self.tpool.submit)
+        gc.collect()
+        gc.freeze()  # what was imported stays, and need not be looked through again and again
         super().run()
 
     def handle_exit(self, sig: int, frame: Any) -> None:

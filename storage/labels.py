@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 
+from storage.dialects import fetch
 from storage.models import take_positions
 from storage.schema import label_changes, labels
 
@@ -115,15 +116,19 @@ def of_job(tx: Connection, job_id: str) -> list[Labelled]:
     return [Labelled(job_id, row.row, row.label, row.labelled_at, before.get(row.row, [])) for row in tx.execute(query)]
 
 
+_BETWEEN = (
+    'SELECT position, job_id, "row", label, labelled_at FROM labels WHERE model = ? AND position >= ? AND position < ?'
+    " ORDER BY position"
+)
+
+
 def between(tx: Connection, model: str, start: int, stop: int, as_of: float | None = None) -> list[tuple[int, str, int, str]]:
     """Labels at positions [start, stop) as (position, job id, row, label JSON), oldest first.
 
     Args:
         as_of: the moment whose labels are asked for: what was corrected later is given as it stood. None is now.
     """
-    columns = (labels.c.position, labels.c.job_id, labels.c.row, labels.c.label, labels.c.labelled_at)
-    query = select(*columns).where(labels.c.model == model, labels.c.position >= start, labels.c.position < stop)
-    found = tx.execute(query.order_by(labels.c.position)).all()
+    found = fetch(tx, _BETWEEN, model, start, stop)
     if as_of is None:
         return [(position, job, row, label) for position, job, row, label, _ in found]
     stood = _stood(tx, sorted({job for _, job, _, _, at in found if at > as_of}), as_of)

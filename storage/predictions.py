@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
-from storage.dialects import execute_many
+from storage.dialects import execute_many, fetch
 from storage.schema import predictions
 
+_GET_MANY = 'SELECT job_id, model, version, "rows", features, artifact, created_at FROM predictions WHERE job_id {among}'
 _LOG = 'INSERT INTO predictions (job_id, model, version, "rows", features, artifact, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)'
 
 
@@ -34,11 +35,7 @@ def log(tx: Connection, entries: Sequence[Logged]) -> None:
 
 def get_many(tx: Connection, job_ids: Sequence[str]) -> dict[str, Logged]:
     """Those of the jobs that are in the log, by id."""
-    found: dict[str, Logged] = {}
-    for start in range(0, len(job_ids), 1000):
-        query = select(predictions).where(predictions.c.job_id.in_(job_ids[start : start + 1000]))
-        found |= {row.job_id: Logged(*row) for row in tx.execute(query)}
-    return found
+    return {row[0]: Logged(*row) for row in fetch(tx, _GET_MANY, list(job_ids))}
 
 
 def recent(tx: Connection, model: str, rows: int) -> list[Logged]:

@@ -155,7 +155,8 @@ def _of_labels(
     if not flat:
         return []
     packed = _gather(problem, [(asked, [row for _, row, _ in rows]) for asked, rows in known])
-    said = [msgspec.json.decode(label) for _, _, label in flat]
+    meant = {text: msgspec.json.decode(text) for text in {label for _, _, label in flat}}  # few texts, many rows
+    said = [meant[label] for _, _, label in flat]
     return [_Part(unpack(problem, packed), said, np.array([position for position, _, _ in flat]))]
 
 
