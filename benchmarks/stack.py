@@ -126,7 +126,7 @@ class Stack:
     def broker_pid(self) -> int:
         """The broker's process; 0 while there is none."""
         file = self.data / "broker" / "pid"
-        pid = int(file.read_text()) if file.exists() else 0
+        pid = int((file.read_text() if file.exists() else "") or 0)  # empty while it is being written
         return pid if pid and Path(f"/proc/{pid}").exists() else 0
 
     def mains(self, *roles: str) -> list[int]:
