@@ -65,7 +65,7 @@ def test_a_declaration_is_told_what_its_detector_costs_or_lacks(
     monkeypatch.setattr("problems.loop.find_spec", lambda name: None)
     refused = ask("PUT", "/models/wide", json=PLANE | {"detector": "adwin"})
     assert (refused.status_code, refused.get_json()["errors"][0]["loc"]) == (422, ["detector"])
-    assert "pip install" in refused.get_json()["errors"][0]["msg"]
+    assert "uv sync" in refused.get_json()["errors"][0]["msg"]
     assert ask("GET", "/models/wide").status_code == 404
 
 
