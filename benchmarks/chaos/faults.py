@@ -42,6 +42,11 @@ class Scene:
     expected: dict[str, str] = field(default_factory=dict)
     work_s: float = 10.0
 
+    @property
+    def aside(self) -> Path:
+        """Where a fault puts artifacts that it takes away: the judge needs those that have answered."""
+        return self.stack.folder / "aside"
+
     def train(self, *models: str, ends: str = "succeeded") -> None:
         """Give models their first rows: the loop trains them by itself."""
         with self.stack.client() as client:
@@ -58,13 +63,17 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault: its letter, what it is, what it needs (postgres, mlflow, tmpfs), and settings of the stack it runs on."""
+    """A fault: its letter, what it is, what it needs (postgres, mlflow, tmpfs), and settings of the stack it runs on.
+
+    `broker`: only the broker is hurt, so every POST must be answered as quickly as ever.
+    """
 
     key: str
     title: str
     strike: Callable[[Scene], None]
     needs: str = ""
     settings: tuple[tuple[str, str], ...] = ()
+    broker: bool = False
 
 
 def kill_children(scene: Scene) -> None:
@@ -203,8 +212,10 @@ def registry_away(scene: Scene) -> None:
     scene.train("slow1")
     scene.work_s += 60.0
     until(lambda: scene.training("slow1"), 60, "a training runs")
+    aside = scene.aside / "models" / "default"
+    aside.mkdir(parents=True)
     for file in (scene.stack.data / "artifacts" / "models" / "default").glob("*.skops"):
-        file.unlink()
+        shutil.move(file, aside)
     scene.mlflow.kill()
     processes.kill(scene.stack.mains("predict"))
     time.sleep(20.0)
@@ -267,20 +278,20 @@ FAULTS = {
         Fault("b3", "kill -9 of the worker trees ×3", kill_tree_3),
         Fault("b12", "kill -9 of the worker trees ×12", kill_tree_12),
         Fault("c", "SIGTERM, 10 s, SIGKILL; three 20 s trainings run", stop_trainings),
-        Fault("d1", "broker kill -9 for 3 s, append-only file kept", broker_killed),
-        Fault("d2", "broker kill -9 for 3 s, its memory lost", broker_forgets),
-        Fault("e", "every key of the broker deleted (FLUSHALL)", flush),
-        Fault("f1", "broker SIGSTOP 10 s", broker_frozen),
-        Fault("f2", "broker SIGSTOP 8 × 5 s", broker_stutters),
+        Fault("d1", "broker kill -9 for 3 s, append-only file kept", broker_killed, broker=True),
+        Fault("d2", "broker kill -9 for 3 s, its memory lost", broker_forgets, broker=True),
+        Fault("e", "every key of the broker deleted (FLUSHALL)", flush, broker=True),
+        Fault("f1", "broker SIGSTOP 10 s", broker_frozen, broker=True),
+        Fault("f2", "broker SIGSTOP 8 × 5 s", broker_stutters, broker=True),
         Fault("g", "beat killed, two beats, schedule file gone", beats),
         Fault("h", "trainings that segfault, kill the worker, eat memory, never return", poison, "", (("JOB_LIMIT_S", "15"),)),
-        Fault("i", "broker full for 8 s", broker_full),
+        Fault("i", "broker full for 8 s", broker_full, broker=True),
         Fault("j", "PostgreSQL kill -9 for 3 s", postgres_killed, "postgres"),
         Fault("k", "workers SIGSTOP beyond their lease, then CONT", worker_frozen),
         Fault("l", "API kill -9 ×4 between accept and ring", api_killed),
         Fault("m", "MLflow away during a training and a model load", registry_away, "mlflow"),
         Fault("n", "disk full for 10 s", disk_full, "tmpfs"),
         Fault("q", "kill -9 of everything at once, twice", power_cut),
-        Fault("r", "junk and forged messages in every queue for 5 s", junk),
+        Fault("r", "junk and forged messages in every queue for 5 s", junk, broker=True),
     )
 }

@@ -35,6 +35,7 @@ class Row:
     false_failures: int = 0
     recorded_twice: int = 0
     executed_twice: int = 0
+    late_posts: int = 0
     slowest_post_s: float = 0.0
     done_s: float = 0.0
     load: float = 0.0
@@ -43,7 +44,7 @@ class Row:
     @property
     def kept(self) -> bool:
         """Whether the promise was kept."""
-        return not (self.lost or self.false_failures or self.recorded_twice)
+        return not (self.lost or self.false_failures or self.recorded_twice or self.late_posts)
 
 
 def wait_done(url: str, ids: Sequence[str], seconds: float) -> float:
@@ -75,16 +76,21 @@ class Records(Protocol):
 
 
 class LedgerRecords:
-    """The records of a ledger that this process can open."""
+    """The records of a ledger that this process can open.
 
-    def __init__(self, database: Database, artifacts: Path) -> None:
-        self._database, self._artifacts = database, artifacts
+    Args:
+        folders: where its artifacts lie; a fault may have put some aside.
+    """
+
+    def __init__(self, database: Database, folders: Sequence[Path]) -> None:
+        self._database, self._folders = database, folders
 
     def model(self, version: str) -> tuple[Path, str] | None:
         """See `Records.model`."""
         with self._database.read() as tx:
             found = versions.get(tx, "default", version)
-        return (self._artifacts / found.artifact, found.sha256) if found else None
+        files = [folder / found.artifact for folder in self._folders] if found else []
+        return next(((file, found.sha256) for file in files if found and file.exists()), None)
 
     def entries(self) -> Counter[str]:
         """See `Records.entries`."""
@@ -94,8 +100,8 @@ class LedgerRecords:
             return Counter([*logged, *made])
 
 
-def judge_on(row: Row, posted: Sequence[Posted], client: httpx.Client, url: str, artifacts: Path) -> None:
-    """Fill the row's counts from a ledger at `url`."""
+def judge_on(row: Row, posted: Sequence[Posted], client: httpx.Client, url: str, *artifacts: Path) -> None:
+    """Fill the row's counts from a ledger at `url`, whose files lie in the folders `artifacts`."""
     database = Database(url, pool_size=2)
     try:
         judge(row, posted, client, LedgerRecords(database, artifacts))
