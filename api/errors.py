@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.envelope import current_request_id
 from problems.rows import RowError
+from storage.artifacts import MACHINE_FAULTS
 from storage.database import FAULTS
 from storage.pages import BrokenCursor
 
@@ -138,9 +139,10 @@ def refusal_of(fault: Exception) -> Refused:
     if isinstance(fault, FAULTS):
         log.error("the database does not answer: %s", name)
         return busy(503, "The database does not answer; nothing was accepted. Try again.", DATABASE_RETRY_S)
-    if isinstance(fault, OSError) and fault.errno in {errno.ENOSPC, errno.EDQUOT}:
-        log.error("the disk is full: %s", fault.strerror)
-        return busy(503, "The disk is full; nothing was accepted.", DISK_RETRY_S)
+    if isinstance(fault, OSError) and fault.errno in MACHINE_FAULTS:
+        log.error("the machine cannot take it: %s", fault.strerror)
+        full = fault.errno in {errno.ENOSPC, errno.EDQUOT}
+        return busy(503, f"The disk {'is full' if full else 'cannot be written'}; nothing was accepted.", DISK_RETRY_S)
     log.error("unforeseen: %s", name, exc_info=fault)
     return Refused(500, "Something went wrong here, not in the request. The log has it under this request_id.")
 

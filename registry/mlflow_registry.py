@@ -218,6 +218,8 @@ def _translated() -> Iterator[None]:
         if error.error_code in PASSING:
             raise RegistryDown(f"MLflow failed: {_sentence(error)}") from error
         raise
+    except OSError as error:  # its files are away, or its server in the middle of one: requests' errors are OSErrors
+        raise RegistryDown(f"MLflow's store failed: {_sentence(error)}") from error
 
 
 def _sentence(error: Exception) -> str:

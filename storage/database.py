@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 T = TypeVar("T")
@@ -36,11 +36,8 @@ def to_json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-FAULTS = (
-    OperationalError,
-    InterfaceError,
-    PoolTimeout,
-)  # the database is not there, or too busy: try again later
+AWAY = (OperationalError, InterfaceError, InternalError)  # the last is what PostgreSQL says to a write while it is read-only
+FAULTS = (*AWAY, PoolTimeout)  # the database is not there, or too busy: try again later
 
 
 class Database:
@@ -101,14 +98,14 @@ class Database:
             lax: the commit need not survive a power cut by itself (see `begin_lax`).
 
         Raises:
-            OperationalError, InterfaceError: it was away for longer than `patience_s` seconds.
+            OperationalError, InterfaceError, InternalError: it was away for longer than `patience_s` seconds.
         """
         end = time.monotonic() + patience_s
         while True:
             try:
                 with self.begin_lax() if lax else self.begin() as tx:
                     return work(tx)
-            except (OperationalError, InterfaceError):
+            except AWAY:
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.2)

@@ -42,6 +42,7 @@ def pieces(source: Path, broken: Broken, numbers: Sequence[str] = ()) -> Iterato
 
     Raises:
         Unusable: the file is not what its name says, or has two columns of one name.
+        OSError: with an errno: the disk could not give it.
         NotNumbers: only with `numbers`.
     """
     readers: dict[str, Callable[[], Iterator[pa.Table]]] = {
@@ -56,6 +57,8 @@ def pieces(source: Path, broken: Broken, numbers: Sequence[str] = ()) -> Iterato
             piece.validate(full=True)
             yield piece
     except (pa.ArrowException, OSError, ValueError, KeyError) as wrong:
+        if isinstance(wrong, OSError) and wrong.errno is not None:  # the disk's fault, not the table's: Arrow's own have none
+            raise
         raise Unusable(f"The body is not readable as {source.suffix[1:]}: {_first_line(wrong)}.") from wrong
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,6 +14,7 @@ from jobs.kinds import POLICIES, Kind
 from registry.port import RegistryDown
 from settings import Settings
 from storage import jobs, ledger
+from storage.artifacts import MACHINE_FAULTS
 from storage.database import FAULTS
 from storage.jobs import Job, NewJob
 from storage.ledger import Doorbell, Outcome
@@ -22,7 +22,6 @@ from telemetry.logs import bound
 from workers.lease import Claim, ClaimLost
 from workers.room import Room
 
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 PATIENT_TIMES = 60  # tries, 5 s apart, before a job gives up on a service that is away or a disk that is full
 Settle = Callable[[Connection, float], Sequence[NewJob]]
 
@@ -114,8 +113,8 @@ def _later(room: Room, job: Job, fault: Exception) -> TryLater:
     name = type(fault).__name__
     if isinstance(fault, (*FAULTS, RegistryDown)):
         return TryLater(f"{name} where the job met another service", 5.0, PATIENT_TIMES)
-    if isinstance(fault, OSError) and fault.errno in NO_SPACE:
-        return TryLater("The disk is full", 5.0, PATIENT_TIMES)
+    if isinstance(fault, OSError) and fault.errno in MACHINE_FAULTS:
+        return TryLater(f"{fault.strerror} where the job met the machine", 5.0, PATIENT_TIMES)
     logger.opt(exception=fault).error("{} {} raised {}", job.kind, job.id, name)
     return TryLater(f"{name} in the job", room.settings.retry_delay_seconds, room.settings.task_retries)
 

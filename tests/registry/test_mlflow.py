@@ -132,6 +132,21 @@ def test_a_store_that_is_no_database_is_down(tmp_path: Path) -> None:
         registry.champion("default")
 
 
+def test_a_store_whose_files_are_away_is_down_and_takes_the_version_once_they_are_back(
+    mlflow_registry: MlflowRegistry, upload: Uploads, tmp_path: Path
+) -> None:
+    """A file lies where the folder of the files was: nothing can be written there."""
+    files = mlflow_registry._artifact_root
+    assert files is not None
+    files.rename(tmp_path / "away")
+    files.touch()
+    with pytest.raises(RegistryDown):
+        mlflow_registry.register(upload("filed", "a"))
+    files.unlink()
+    (tmp_path / "away").rename(files)
+    assert mlflow_registry.register(upload("filed", "a")) == "1"
+
+
 def test_pinging_makes_no_store(tmp_path: Path) -> None:
     """A store that is missing is down, and still missing afterwards."""
     with pytest.raises(RegistryDown):

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 
 from registry.port import RegistryDown
 from storage import jobs, ledger
@@ -74,10 +74,13 @@ def test_an_unexpected_error_is_tried_again_and_then_fails(house: House) -> None
     "fault",
     [
         OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EROFS, "Read-only file system"),
+        OSError(errno.EIO, "Input/output error"),
         RegistryDown("MLflow does not answer"),
         OperationalError("SELECT 1", {}, Exception("server closed the connection")),
+        InternalError("INSERT", {}, Exception("cannot execute INSERT in a read-only transaction")),
     ],
-    ids=["disk full", "registry away", "database away"],
+    ids=["disk full", "disk read-only", "disk failing", "registry away", "database away", "database read-only"],
 )
 def test_what_the_machine_lacks_is_waited_for_and_not_held_against_the_job(house: House, fault: Exception) -> None:
     """Ten times in a row, more than TASK_RETRIES and MAX_ATTEMPTS: still queued, then done."""

@@ -8,11 +8,13 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from workers import tables
+from workers.pieces import Unusable, pieces
 from workers.run import JobFailed, TryLater
 
 
@@ -61,3 +63,14 @@ def test_a_full_disk_is_not_the_tables_fault() -> None:
     with pytest.raises(OSError, match="No space left") as fault:
         tables._in_a_child(fill)
     assert fault.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "arrow"])
+def test_a_file_that_the_disk_does_not_give_is_not_the_tables_fault(ending: str, tmp_path: Path) -> None:
+    """Its OSError comes out as one, so that the job is tried again; a body that is no table stays `invalid_rows`."""
+    with pytest.raises(FileNotFoundError):
+        list(pieces(tmp_path / f"away.{ending}", []))
+    if ending != "csv":
+        (tmp_path / f"junk.{ending}").write_bytes(b"junk" * 100)
+        with pytest.raises(Unusable):
+            list(pieces(tmp_path / f"junk.{ending}", []))
