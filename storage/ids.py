@@ -6,19 +6,21 @@ import secrets
 import threading
 import uuid
 
+SET_BACK = 10_000 << 74  # ten seconds: a last id that lies so far ahead was made before the clock was set
 _lock = threading.Lock()
 _last = 0
 
 
 def new_id(now: float) -> str:
-    """A UUIDv7 of `now` (epoch seconds), larger than any this process made before.
+    """A UUIDv7 of `now` (epoch seconds), larger than any this process made before, unless the clock was set back by 10 s.
 
+    What follows from an id's moment, such as when its job is rung again, must not wait for a time that was a mistake.
     The 48 bits of milliseconds are followed by a counter that starts at random, as RFC 9562 6.2 (method 2) has it.
     """
     global _last
     with _lock:
         fresh = (int(now * 1000) << 74) | secrets.randbits(73)
-        _last = fresh if fresh > _last else _last + 1 + secrets.randbits(32)
+        _last = _last + 1 + secrets.randbits(32) if fresh <= _last < fresh + SET_BACK else fresh
         value = _last
     millis, rest = value >> 74, value & ((1 << 74) - 1)
     bits = (millis << 80) | (0x7 << 76) | ((rest >> 62) << 64) | (0b10 << 62) | (rest & ((1 << 62) - 1))

@@ -9,12 +9,13 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, func, select, update
 
 from storage.dialects import execute_many, fetch, upsert
-from storage.ids import new_id, time_of
+from storage.ids import first_id, new_id, time_of
 from storage.pages import Page, page
 from storage.schema import jobs
 
 Status = Literal["queued", "running", "succeeded", "failed", "dead", "cancelled"]
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "dead", "cancelled"})
+SKEW_S = 60.0  # by which the clocks of our hosts may differ
 RING_GRACE_S = 3.0  # a job that is still queued this long after its commit is rung again by the sweeper
 
 
@@ -110,6 +111,12 @@ def _values(job: NewJob) -> tuple[object, ...]:
         *(job.id, job.kind, job.model, job.queue, "queued", 0, 0, job.max_attempts, job.payload, job.artifact),
         *(at, at + (job.delay or RING_GRACE_S), job.dedupe_key, job.lane, job.request_id),
     )
+
+
+def forget_later_keys(tx: Connection, kind: str, now: float) -> None:
+    """Free the dedupe keys of ended jobs from a time that is yet to come: the clock was set back since, and it comes again."""
+    later = (jobs.c.id > first_id(now + SKEW_S), jobs.c.kind == kind, jobs.c.status.in_(sorted(TERMINAL)))
+    tx.execute(update(jobs).where(*later, jobs.c.dedupe_key.is_not(None)).values(dedupe_key=None))
 
 
 def get(tx: Connection, job_id: str) -> Job | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import Any
 
 from celery.beat import PersistentScheduler
@@ -15,6 +16,7 @@ from storage.database import Database
 from storage.heartbeats import Heartbeat
 from workers.room import worker_name
 
+SET_BACK = timedelta(seconds=2)
 LOOP_S = 5  # beat wakes at least this often, however long the interval
 
 
@@ -29,9 +31,20 @@ class Scheduler(PersistentScheduler):
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """One turn of the loop; returns the seconds until the next."""
         now = time.time()
+        self._heed_a_clock_set_back()
         if now - self._signed_at >= LOOP_S - 1 or now < self._signed_at:
             self._sign(now)
         return float(super().tick(*args, **kwargs))
+
+    def _heed_a_clock_set_back(self) -> None:
+        """What was last sent at a time that is yet to come is sent now: Celery would wait for that time to come again."""
+        now = self.app.now()
+        late = [entry for entry in self.schedule.values() if entry.last_run_at and entry.last_run_at > now + SET_BACK]
+        for entry in late:
+            logger.warning("the clock was set back: {} goes on from now", entry.name)
+            entry.last_run_at = now
+        if late:
+            self._heap = None  # Celery makes it anew
 
     def _sign(self, now: float) -> None:
         sign = Heartbeat(worker_name("beat"), "beat", "", True, "", now)

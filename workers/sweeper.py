@@ -32,6 +32,7 @@ PRUNED_AT_ONCE = 200  # jobs a second
 MOST = 5_000  # doorbells of one queue in one sweep
 LONG = 2_000  # messages: a longer queue has enough to ring already, and is not read
 KEYS_KEPT_S = 2 * 86_400.0
+EVEN_S = 900.0  # nothing is forgotten by a clock that has not run evenly for so long: one that is wrong is mended by then
 
 
 class Sweeper:
@@ -45,6 +46,7 @@ class Sweeper:
         self.room = room
         self.vigil = Vigil(room.settings.job_lease_s, steady)
         self.wall = WallClock(room.clock, steady)
+        self._steady, self._even_since = steady, steady()
         self.redis = ringer(room.settings.redis_url)
 
     def sweep(self) -> None:
@@ -66,6 +68,7 @@ class Sweeper:
         if moved := self.wall.step():
             logger.warning("the clock was set by {:+.0f} s: what is queued is due now", moved)
             ledger.clock_stepped(tx, now, self.room.settings.no_model_wait_s)
+            self._even_since = self._steady()
         again, dead = ledger.expire(tx, self.vigil.silent(ledger.leases(tx)), now)
         for bell in again:
             logger.warning("{} {} was taken back from a silent worker; it runs alone next", bell.kind, bell.job_id)
@@ -74,14 +77,21 @@ class Sweeper:
             jobs.add(tx, self._bury(tx, job, now))
         heartbeats.beat(tx, Heartbeat(worker_name("sweeper"), "sweeper", "", True, "", now))
         heartbeats.forget(tx, now - 3600)
-        idempotency.forget(tx, now - KEYS_KEPT_S)
+        if self._clock_is_even():
+            idempotency.forget(tx, now - KEYS_KEPT_S)
         return [job.id for job in dead] + hopeless
 
     def prune(self) -> None:
         """Drop some of what is older than RETENTION_DAYS: a little at each sweep, so that nothing has to stop for it."""
+        if not self._clock_is_even():
+            return
         before = self.room.clock() - self.room.settings.retention_days * 86_400
         for folder in self.room.db.run(lambda tx: retention.prune(tx, before, PRUNED_AT_ONCE), patience_s=0):
             self.room.artifacts.remove(folder)
+
+    def _clock_is_even(self) -> bool:
+        """Whether the time of day may be believed to be late: else a clock set to next year would cost all results."""
+        return self._steady() - self._even_since >= EVEN_S
 
     def _bury(self, tx: Connection, job: Job, now: float) -> list[NewJob]:
         """People are told of a dead job; a dead training also leaves what a failed one does: a decision and a cool-down."""

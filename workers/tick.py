@@ -19,6 +19,7 @@ def run(room: Room) -> None:
 
     def ask(tx: Connection) -> list[NewJob]:
         now = room.clock()
+        jobs.forget_later_keys(tx, "check", now)
         idle = [model for model in models.every(tx) if jobs.open_job(tx, "check", model.name) is None]
         return jobs.add(tx, [room.new_job("check", model.name, dedupe_key=_slot(model, now, every)) for model in idle])
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import redis
 from sqlalchemy import Connection
 
@@ -16,23 +19,28 @@ START_S = 60.0  # after our own start, components may still be starting
 
 
 class Watch:
-    """Looks at every component each few seconds; two looks in a row make it down."""
+    """Looks at every component each few seconds; two looks in a row make it down.
 
-    def __init__(self, room: Room) -> None:
+    Args:
+        steady: a monotonic clock, seconds: when to look again is no matter of the time of day.
+    """
+
+    def __init__(self, room: Room, steady: Callable[[], float] = time.monotonic) -> None:
         self.room = room
         self._redis = redis.Redis.from_url(room.settings.redis_url, socket_timeout=1, socket_connect_timeout=1)
-        self._began = room.clock()
-        self._last = 0.0
+        self._steady = steady
+        self._began = steady()
+        self._last = float("-inf")
         self._downs: dict[str, int] = {}
 
     def look(self) -> None:
         """Look if it is time to, and tell of what changed."""
-        now = self.room.clock()
-        if now - self._last < EVERY_S:
+        now, turn = self.room.clock(), self._steady()
+        if turn - self._last < EVERY_S:
             return
-        self._last = now
+        self._last = turn
         faults = {"broker": self._broker(), **self._processes(now)}
-        if now - self._began < START_S:
+        if turn - self._began < START_S:
             faults = {name: fault for name, fault in faults.items() if fault is None}
         self.room.db.run(lambda tx: self._tell(tx, faults, now), patience_s=2)
 

@@ -11,10 +11,16 @@ from storage.artifacts import Artifacts
 from storage.ids import new_id, time_of
 
 
-def test_ids_grow_even_within_one_moment_and_when_the_clock_steps_back() -> None:
-    ids = [new_id(1_795_000_000.5) for _ in range(500)] + [new_id(1_794_999_000.0), new_id(1_795_000_001.0)]
+def test_ids_grow_even_within_one_moment_and_when_the_clock_is_put_right() -> None:
+    ids = [new_id(1_795_000_000.5) for _ in range(500)] + [new_id(1_794_999_999.0), new_id(1_795_000_001.0)]
     assert ids == sorted(set(ids)) and time_of(ids[0]) == 1_795_000_000.5
     assert all(each[14] == "7" and each[19] in "89ab" for each in ids)
+
+
+def test_a_clock_that_was_years_ahead_is_not_held_on_to() -> None:
+    """An id carries its moment, and jobs are rung by it: none may wait for a year that was a mistake."""
+    new_id(1_895_000_000.0)
+    assert abs(time_of(new_id(1_795_000_100.0)) - 1_795_000_100.0) < 1
 
 
 def test_a_stream_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:

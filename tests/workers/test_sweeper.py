@@ -9,14 +9,17 @@ import pytest
 import redis
 
 from jobs.kinds import QUEUES
-from storage import jobs, ledger
+from storage import idempotency, jobs, ledger
+from storage.idempotency import Key
 from storage.jobs import NewJob
+from storage.ledger import Outcome
 from tests.workers.broker import own_broker
 from tests.workers.conftest import Clock, House
-from workers.sweeper import LONG, Sweeper, _jobs_in
+from workers.sweeper import EVEN_S, LONG, Sweeper, _jobs_in
 from workers.vigil import Vigil
 
 LEASE = 30.0
+YEAR = 365 * 86_400.0
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +129,41 @@ def test_a_clock_that_is_set_by_ten_minutes_takes_no_job_from_the_living_and_kee
     night.pass_(33, alive="alive/1")
     assert (night.house.job(lived).owner, night.house.job(died).queue) == ("alive/1", "quarantine")
     assert [lost] in night.rung("predict")
+
+
+def test_a_job_that_is_accepted_after_the_clock_was_put_back_by_a_year_is_rung_in_its_time(night: Night) -> None:
+    """Its id was made by a process that has made ids of next year: the lost doorbell is rung after its grace all the same."""
+    night.house.clock.now += YEAR
+    night.accept()
+    night.pass_(1)
+    night.house.clock.now -= YEAR
+    night.pass_(1)
+    (job_id,) = night.accept()
+    night.pass_(5)
+    assert [job_id] in night.rung("predict")
+
+
+def test_a_clock_that_is_set_to_next_year_costs_no_result_and_no_idempotency_key(night: Night) -> None:
+    """What is kept for RETENTION_DAYS goes only by a clock that has run evenly for a quarter of an hour."""
+    (job_id,) = night.accept()
+    night.claim([job_id], "alive/1")
+    with night.house.db.begin() as tx:
+        ledger.finish(tx, "alive/1", [Outcome(job_id, "succeeded", result="1")], night.house.clock.now)
+        idempotency.add(tx, Key("token", "/predict", "key", "hash", job_id, night.house.clock.now))
+    night.steady.now += 2 * EVEN_S
+    night.house.clock.now += 2 * EVEN_S
+
+    def kept() -> tuple[bool, bool]:
+        night.pass_(1)
+        night.sweeper.prune()
+        with night.house.db.read() as tx:
+            return jobs.get(tx, job_id) is not None, idempotency.find(tx, "token", "/predict", "key") is not None
+
+    night.house.clock.now += YEAR
+    assert kept() == (True, True)
+    night.steady.now += EVEN_S
+    night.house.clock.now += EVEN_S
+    assert kept() == (False, False)
 
 
 def test_a_clock_that_is_set_fails_no_prediction_that_waits_for_a_champion(night: Night) -> None:
