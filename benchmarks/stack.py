@@ -91,10 +91,10 @@ class Stack:
     def _ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
 
-    def stop(self) -> None:
-        """Ctrl-C, then whatever is left."""
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Ctrl-C, or another signal, then whatever is left."""
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(number)
             self._process.wait(60)
         self.kill_all()
 

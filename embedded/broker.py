@@ -14,6 +14,7 @@ from embedded.home import Home, write_private
 from embedded.supervisor import Process
 
 OLDEST = (6, 2)
+KEPT = ("appendonlydir", "appendonly.aof")  # the append-only log: a folder since 7.0
 CONFIG = """\
 bind 127.0.0.1
 port {port}
@@ -71,7 +72,16 @@ class Broker:
             ready=self.answers,
             stop_rank=stop_rank,
             grace_s=3.0,
+            mend=self.forget,
         )
+
+    def forget(self) -> None:
+        """Put what it keeps aside: a log that was damaged keeps it from starting, and nothing in it matters (`jobs.bell`)."""
+        for kept in (self.config.parent / name for name in KEPT):
+            if kept.exists():
+                aside = kept.with_name(f"{kept.name}.unreadable")
+                shutil.rmtree(aside, ignore_errors=True)
+                kept.rename(aside)
 
     def answers(self) -> bool:
         """Whether it takes the password and answers a ping: not so while it still loads its log."""

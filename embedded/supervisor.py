@@ -40,6 +40,7 @@ class Process:
             one-shot, which is ready once it has ended with exit status 0.
         stop_rank: smaller ranks are stopped first, equal ones together.
         grace_s: seconds between SIGTERM and SIGKILL.
+        mend: puts right what may have kept it from starting; called when it gave up before it was ready.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Process:
     env: Mapping[str, str] = field(default_factory=dict)
     stop_rank: int = 0
     grace_s: float = 3.0
+    mend: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,8 @@ class Child:
             self.popen, self.ready = None, True
             return Event(self.process.name, "ready", now - self.started_at)
         self.sweep()
+        if status > 0 and not self.ready and self.process.mend:
+            self.process.mend()
         self.popen, self.ready = None, False
         self.deaths = 1 if now - self.started_at > STEADY_S else self.deaths + 1
         pause = min(FIRST_BACKOFF_S * 2 ** (self.deaths - 1), LONGEST_BACKOFF_S)
@@ -191,7 +195,7 @@ class Supervisor:
         """Tick until these are ready; False if a stop was asked for meanwhile.
 
         Raises:
-            StartFailed: one of them ended first, or the time was over.
+            StartFailed: one of them ended first (one that can be mended: twice), or the time was over.
         """
         waiting = [self.children[name] for name in names]
         deadline = self.clock() + timeout_s
@@ -201,7 +205,7 @@ class Supervisor:
             if not waiting:
                 return True
             for child in waiting:
-                if child.deaths:
+                if child.deaths > (child.process.mend is not None):
                     raise StartFailed(self._why(child, f"ended before it was ready: {child.last_end}"))
             if self.clock() > deadline:
                 raise StartFailed(self._why(waiting[0], f"was not ready within {timeout_s:.0f} s"))

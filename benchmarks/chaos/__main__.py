@@ -16,16 +16,18 @@ from pathlib import Path
 
 from benchmarks.chaos import clock, containers, naive, table
 from benchmarks.chaos.faults import FAULTS, Fault, Scene, tmpfs
-from benchmarks.chaos.judge import Row, judge_on, wait_done
+from benchmarks.chaos.judge import Row, judge, records_of, wait_done
 from benchmarks.chaos.load import Load
+from benchmarks.chaos.others import OTHERS
 from benchmarks.chaos.servers import Missing, MlflowServer, Postgres
 from benchmarks.stack import Stack, until
 
 MARGIN_S = 15.0  # beyond lease and work, after the end of the fault
 QUICK_S = 2.0  # no POST takes longer while only the broker is hurt
 DISK_MB = 700
+ALL = {**FAULTS, **OTHERS}
 TITLES = {
-    **{key: fault.title for key, fault in FAULTS.items()},
+    **{key: fault.title for key, fault in ALL.items()},
     "o": "clock set by +10 and -10 min",
     "p": "containers: workers and redis killed",
 }
@@ -49,7 +51,7 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
-    everything = ",".join([*FAULTS, "o", "p"])
+    everything = ",".join([*ALL, "o", "p"])
     parser.add_argument("--faults", default=everything, help=f"letters, with commas (default: {everything})")
     parser.add_argument("--trials", type=int, default=3)
     parser.add_argument("--first", type=int, default=0, help="number of the first trial: what is left to chance follows from it")
@@ -72,7 +74,7 @@ def _rows(key: str, trial: int, asked: argparse.Namespace) -> Iterator[Row]:
         if key == "p":
             yield containers.trial(asked.jobs, asked.rate, asked.compose)
             return
-        yield _trial(FAULTS[key], trial, asked)
+        yield _trial(ALL[key], trial, asked)
         if key in naive.FAULTS and not asked.no_naive:
             yield naive.trial(key, asked.jobs, asked.rate, trial)
     except Missing as missing:
@@ -132,13 +134,15 @@ def _play(fault: Fault, scene: Scene, load: Load, row: Row) -> None:
     wait_done(url, ids, scene.lease_s + MARGIN_S + scene.work_s)
     row.done_s = time.monotonic() - ended
     until(scene.stack.answers, 30, "the API serves")
-    with scene.stack.client() as client:
-        judge_on(row, load.posted, client, url, scene.stack.data / "artifacts", scene.aside)
+    with scene.stack.client() as client, records_of(url, scene.stack.data / "artifacts", scene.aside) as records:
+        judge(row, load.posted, client, records)
         if fault.broker and (late := sum(each.seconds > QUICK_S for each in load.posted)):
             row.late_posts = late
             row.notes.append(f"{late} POSTs took longer than {QUICK_S:g} s")
         for model, ends in scene.expected.items():
             _expect(row, scene, model, ends)
+        for bulk in scene.bulk:
+            bulk.judge(row, client, records, scene.lease_s + MARGIN_S + scene.work_s)
 
 
 def _expect(row: Row, scene: Scene, model: str, ends: str) -> None:

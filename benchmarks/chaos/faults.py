@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import processes
+from benchmarks.chaos.bulk import Bulk
 from benchmarks.chaos.load import training_rows, upload
 from benchmarks.chaos.servers import Missing, MlflowServer, Postgres
 from benchmarks.stack import ROOT, Stack, until
@@ -30,8 +31,8 @@ SLOW = ("slow1", "slow2", "slow3")
 class Scene:
     """Where a fault happens.
 
-    `expected` maps models to how the first training of each must end; `work_s` is what the work itself takes beyond the
-    recovery, seconds.
+    `expected` maps models to how the first training of each must end; `bulk` are large jobs that must succeed; `work_s` is
+    what the work itself takes beyond the recovery, seconds.
     """
 
     stack: Stack
@@ -41,11 +42,22 @@ class Scene:
     mlflow: MlflowServer | None = None
     expected: dict[str, str] = field(default_factory=dict)
     work_s: float = 10.0
+    bulk: list[Bulk] = field(default_factory=list)
 
     @property
     def aside(self) -> Path:
         """Where a fault puts artifacts that it takes away: the judge needs those that have answered."""
         return self.stack.folder / "aside"
+
+    def predict_many(self, count: int) -> None:
+        """Post a prediction of so many rows; it is judged at the end."""
+        with self.stack.client() as client:
+            self.bulk.append(Bulk.post(client, count, len(self.bulk)))
+
+    def running(self) -> bool:
+        """Whether a worker holds a job."""
+        with self.stack.client() as client:
+            return bool(client.get("/jobs?status=running&limit=1").json()["jobs"])
 
     def train(self, *models: str, ends: str = "succeeded") -> None:
         """Give models their first rows: the loop trains them by itself."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -100,11 +101,12 @@ class LedgerRecords:
             return Counter([*logged, *made])
 
 
-def judge_on(row: Row, posted: Sequence[Posted], client: httpx.Client, url: str, *artifacts: Path) -> None:
-    """Fill the row's counts from a ledger at `url`, whose files lie in the folders `artifacts`."""
+@contextmanager
+def records_of(url: str, *artifacts: Path) -> Iterator[LedgerRecords]:
+    """The records of the ledger at `url`, whose files lie in the folders `artifacts`."""
     database = Database(url, pool_size=2)
     try:
-        judge(row, posted, client, LedgerRecords(database, artifacts))
+        yield LedgerRecords(database, artifacts)
     finally:
         database.close()
 

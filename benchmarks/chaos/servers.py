@@ -70,6 +70,13 @@ class Postgres:
         (self.folder / "db" / "postmaster.pid").unlink(missing_ok=True)
         time.sleep(0.3)  # its children notice that it is gone, and let the shared memory go
 
+    def restart(self) -> None:
+        """End every connection and start anew, as after a change of its settings."""
+        if self._process is not None:
+            processes.kill([self.pid], signal.SIGINT)
+            self._process.wait(30)
+        self.start()
+
     def remove(self) -> None:
         """Stop it, and delete what it holds."""
         self.kill()

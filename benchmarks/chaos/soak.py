@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import processes
-from benchmarks.chaos.judge import Row, judge_on, wait_done
+from benchmarks.chaos.judge import Row, judge, records_of, wait_done
 from benchmarks.chaos.load import Load
 from benchmarks.stack import Stack
 
@@ -67,8 +67,8 @@ def _run(stack: Stack, load: Load) -> tuple[Row, dict[str, list[Sample]]]:
     ids = [each.job_id for each in load.posted if each.job_id]
     wait_done(stack.ledger_url, ids, 60.0)
     row = Row("soak", "ours")
-    with stack.client() as client:
-        judge_on(row, load.posted, client, stack.ledger_url, stack.data / "artifacts")
+    with stack.client() as client, records_of(stack.ledger_url, stack.data / "artifacts") as records:
+        judge(row, load.posted, client, records)
     return row, samples
 
 

@@ -57,6 +57,21 @@ def test_what_was_queued_outlives_a_kill(home: Home, running: Supervisor, chosen
         assert client.lrange("queue", 0, -1) == [b"doorbell"]
 
 
+def test_a_damaged_log_keeps_no_broker_from_starting(home: Home, chosen: Broker) -> None:
+    """Its first bytes are overwritten between two starts: it is put aside, and the broker starts without a memory."""
+    before = run(home, chosen)
+    with redis.Redis.from_url(chosen.url) as client:
+        client.rpush("queue", *(f"doorbell {n}" for n in range(100)))
+    before.stop()
+    for log in (home.root / "broker").glob("appendonly*/*.aof"):
+        log.write_bytes(b"garbage" + log.read_bytes()[7:])
+    after = run(home, chosen)
+    with redis.Redis.from_url(chosen.url) as client:
+        assert client.lrange("queue", 0, -1) == []
+    after.stop()
+    assert [path.name for path in (home.root / "broker").glob("*.unreadable")] == ["appendonlydir.unreadable"]
+
+
 def test_nobody_gets_in_without_the_password(running: Supervisor, chosen: Broker) -> None:
     """Neither without one nor with a wrong one."""
     for url in (f"redis://127.0.0.1:{chosen.port}", f"redis://:wrong@127.0.0.1:{chosen.port}"):
