@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ml.estimate import CONDITION
 from ml.generator import Drift, generate
@@ -61,6 +63,30 @@ def test_a_quiet_week_of_ticks_trains_nothing_and_tells_once_a_day(served: House
     assert decided <= {"ok", "insufficient", "growth"}
     assert len([job for job in served.trainings() if json.loads(job.payload or b"{}").get("reason") == "drift"]) == 0
     assert 6 <= len([title for title, _ in served.told() if title == "Performance of default"]) <= 8
+
+
+def test_a_week_in_which_the_concept_turns_and_every_label_is_a_day_and_a_half_late(served: House) -> None:
+    """A tick in two hours: found when the labels are there and mended, with cool-downs, one incident and a digest a day."""
+    late: deque[tuple[int, str, NDArray[np.int64]]] = deque()
+    found_at, ever = None, 0
+    for hour in range(0, 7 * 24, 2):
+        if hour % 6 == 0:
+            inputs, truth = generate(120, 2, 0.05, "none" if hour < 72 else "concept", 1.0, hour)
+            late.append((hour + 36, served.predict(inputs), truth))
+        while late and late[0][0] <= hour:
+            _, job_id, truth = late.popleft()
+            served.label(job_id, truth)
+            ever += len(truth)
+        served.tick(7200)
+        if found_at is None and any(check["decision"] in ("drift", "floor") for check in served.checks()):
+            found_at = hour
+    assert found_at is not None and 72 + 36 <= found_at <= 72 + 36 + 18
+    model = served.model()
+    assert model.champion not in (None, "1") and model.performance is not None and model.performance > 0.85
+    assert len(served.trainings()) - 1 <= ever / 100
+    titles = [title for title, _ in served.told()]
+    assert titles.count("Drift in default, fixed by itself") == 1
+    assert 5 <= titles.count("Performance of default") <= 8
 
 
 def test_a_turned_concept_is_found_mended_and_told_as_one_incident(served: House) -> None:
