@@ -57,6 +57,11 @@ class Settings(BaseSettings):
     discord_webhook_url: SecretStr | None = Field(
         None, description="https webhook; unset or with REPLACE: notifications go to the log"
     )
+    apprise_urls: SecretStr | None = Field(
+        None, description="addresses of further channels for Apprise, with spaces between them; needs the extra `apprise`"
+    )
+    dashboard_url: str = Field("", description="URL people reach the dashboard at; empty: http://127.0.0.1:DASHBOARD_PORT")
+    flower_url: str = Field("", description="URL people reach Flower at; empty: http://127.0.0.1:FLOWER_PORT")
     notify_every_check: bool = Field(False, description="tell of every check that found nothing, not only a daily digest")
     dashboard_password: SecretStr | None = Field(
         None,
@@ -64,6 +69,7 @@ class Settings(BaseSettings):
         description="login of the dashboard",
     )
     flower_basic_auth: SecretStr | None = Field(None, description="user:password of Flower")
+    dashboard_port: int = Field(8501, ge=1, le=65535, description="a port from 1 to 65535")
     flower_port: int = Field(5555, ge=1, le=65535, description="a port from 1 to 65535")
     mlflow_port: int = Field(5000, ge=1, le=65535, description="a port from 1 to 65535")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
@@ -102,7 +108,7 @@ class Settings(BaseSettings):
             raise ValueError("expected sqlite:///file or postgresql://user:password@host/name")
         return value
 
-    @field_validator("api_key", "discord_webhook_url", "metrics_token", mode="after")
+    @field_validator("api_key", "discord_webhook_url", "apprise_urls", "metrics_token", mode="after")
     @classmethod
     def _secret(cls, value: SecretStr | None) -> SecretStr | None:
         return None if value is None or not value.get_secret_value().strip() else value
@@ -142,6 +148,22 @@ class Settings(BaseSettings):
         """Where a person's browser finds the API."""
         host = "127.0.0.1" if self.api_host in {"0.0.0.0", "::"} else self.api_host  # noqa: S104 - compared, not bound
         return self.api_base_url.rstrip("/") or f"http://{host}:{self.api_port}"
+
+    @property
+    def secrets(self) -> list[str]:
+        """What may stand in no log."""
+        given = (getattr(self, name) for name in type(self).model_fields)
+        return [value.get_secret_value() for value in given if isinstance(value, SecretStr)]
+
+    @property
+    def dashboard_page(self) -> str:
+        """Where a person's browser finds the dashboard."""
+        return self.dashboard_url.rstrip("/") or f"http://127.0.0.1:{self.dashboard_port}"
+
+    @property
+    def flower_page(self) -> str:
+        """Where a person's browser finds Flower."""
+        return self.flower_url.rstrip("/") or f"http://127.0.0.1:{self.flower_port}"
 
 
 def parse_rate(text: str) -> tuple[int, float]:

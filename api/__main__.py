@@ -26,7 +26,7 @@ def main() -> int:
     """Serve. Returns the exit status where it could not even begin."""
     os.umask(0o077)
     settings = with_key(load())
-    logs.setup(settings.log_level, settings.log_format, secrets_of(settings))
+    logs.setup(settings.log_level, settings.log_format, settings.secrets)
     listener = listen(settings.api_host, settings.api_port)
     if listener is None:
         taken = f"Port {settings.api_port} of {settings.api_host} cannot be listened on: it is taken, or not ours."
@@ -65,12 +65,6 @@ def _keep(file: Path, key: str) -> None:
         errors.log.debug("another process has made the key")
     finally:
         draft.unlink()
-
-
-def secrets_of(settings: Settings) -> list[str]:
-    """What no log line may show."""
-    fields = (getattr(settings, name) for name in type(settings).model_fields)
-    return [value.get_secret_value() for value in fields if isinstance(value, SecretStr)]
 
 
 def listen(host: str, port: int) -> socket.socket | None:

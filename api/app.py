@@ -7,7 +7,22 @@ from collections.abc import Callable
 
 from flask import Flask, Response, g, request
 
-from api import bodies, datasets, docs, errors, feedback, generate, jobs, models, predict, results, retrying, status, tokens
+from api import (
+    bodies,
+    datasets,
+    docs,
+    errors,
+    feedback,
+    generate,
+    jobs,
+    models,
+    notifications,
+    predict,
+    results,
+    retrying,
+    status,
+    tokens,
+)
 from api.auth import FAILURES_A_MINUTE
 from api.envelope import Envelope
 from api.front import Front
@@ -26,7 +41,7 @@ from storage.artifacts import Artifacts
 from storage.database import Database
 from telemetry.metrics import HttpMetrics, LedgerCollector
 
-NOUNS = (predict, generate, datasets, feedback, jobs, retrying, results, models, tokens, status, docs)
+NOUNS = (predict, generate, datasets, feedback, jobs, retrying, results, models, notifications, tokens, status, docs)
 THREADS_FOR_OTHERS = 16  # never taken by requests that wait
 
 

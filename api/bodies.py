@@ -125,6 +125,20 @@ def read() -> bytes:
     return bytes(whole)
 
 
+def read_nothing() -> bytes:
+    """The body of a request that needs none: empty, or an empty JSON object.
+
+    Raises:
+        Refused: 422, there is more in it.
+    """
+    body = read()
+    if body:
+        media_type(JSON)
+        if decode(body) not in (None, {}):
+            raise unfit([Fault((), "expected no body")])
+    return body
+
+
 def decode(data: bytes | msgspec.Raw, type_: Any = Any, *place: str) -> Any:
     """Strict JSON as `type_`.
 

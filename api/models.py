@@ -15,6 +15,7 @@ from api.bodies import JSON
 from api.envelope import current_request_id
 from api.errors import Fault, Refused, unfit
 from api.house import house
+from api.notifications import news
 from api.routes import ANY, PAGE, ListOf, Routes
 from api.status import StatusView, status_of
 from api.views import (
@@ -29,12 +30,10 @@ from api.views import (
     model_view,
     version_view,
 )
-from jobs.kinds import POLICIES
 from problems.declaration import MODEL_NAME, InvalidProblem, Problem, declared, parse_problem
 from problems.loop import missing
 from storage import champions, checks, decisions, incidents, jobs, models, versions
 from storage.champions import NothingToRollBack
-from storage.jobs import NewJob
 from storage.models import Model
 
 FIXED = ("task", "label", "features")  # what may not change once there are labelled rows
@@ -193,12 +192,7 @@ def list_decisions(name: str) -> Response:
     makes_job=True,
 )
 def post_check(name: str) -> Response:
-    how = asked()
-    body = bodies.read()
-    if body:
-        bodies.media_type(JSON)
-        if bodies.decode(body) not in (None, {}):
-            raise unfit([Fault((), "expected no body")])
+    how, body = asked(), bodies.read_nothing()
     model = house().models.get(name).model
     house().front.room()
     return accept(new_job("check", model.name), how, digest_of(body))[1]
@@ -220,19 +214,10 @@ def roll_back(name: str) -> Response:
             decision = champions.roll_back(tx, name, f"token '{caller().name}'", now)
         except NothingToRollBack as nothing:
             raise Refused(409, f"{nothing}.") from None
-        told = incidents.tell(
-            tx, f"rollback:{decision.id}", name, "warning", "told", f"'{name}' was rolled back", [decision.reason], now
-        )
-        news = _news(told, name, now)
-        jobs.add(tx, [news])
-    parts.bell.ring([(news.queue, "notify", news.id)], current_request_id())
+        key, title = f"rollback:{decision.id}", f"'{name}' was rolled back"
+        told = news(incidents.tell(tx, key, name, "warning", "told", title, [decision.reason], now), name)
+        jobs.add(tx, [told])
+    parts.bell.ring([(told.queue, "notify", told.id)], current_request_id())
     parts.models.forget(name)
     audit(f"rolled back model {name} to version {decision.version}")
     return answer(status_of(_named(name)))
-
-
-def _news(incident_id: str, model: str, now: float) -> NewJob:
-    payload = msgspec.json.encode({"incident_id": incident_id})
-    attempts = house().settings.max_attempts
-    queue = POLICIES["notify"].queue
-    return NewJob.make("notify", model, queue, now, attempts, payload=payload, request_id=current_request_id())

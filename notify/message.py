@@ -36,7 +36,7 @@ class Message:
         fields: pairs of name and value.
         model: the model it is about, or None for the service itself.
         at: time of the last change, epoch seconds UTC.
-        link: where to read more, an http(s) URL, or None.
+        links: where to read more: pairs of a word and an http(s) URL; the title leads to the first.
         image: a PNG, or None.
     """
 
@@ -46,7 +46,7 @@ class Message:
     fields: tuple[tuple[str, str], ...]
     model: str | None
     at: float
-    link: str | None
+    links: tuple[tuple[str, str], ...] = ()
     image: bytes | None = None
 
 
@@ -57,18 +57,20 @@ def embed(message: Message) -> dict[str, Any]:
     """
     title = _cut(_escape(message.title), TITLE)
     description = _timeline(message.lines)
-    left = TOTAL - _size(title) - _size(description) - _size(FOOTER)
+    links = _links(message.links)
+    said = (title, description, FOOTER, *(each[part] for each in links for part in ("name", "value")))
+    left = TOTAL - sum(map(_size, said))
     pairs = (*((("Model", message.model),) if message.model else ()), *message.fields)
     made: dict[str, Any] = {
         "title": title,
         "description": description,
         "color": COLOURS[message.kind],
-        "fields": _fields(pairs, left),
+        "fields": _fields(pairs, left)[: FIELDS - len(links)] + links,
         "footer": {"text": FOOTER},
         "timestamp": rfc3339(message.at),
     }
-    if message.link:
-        made["url"] = message.link
+    if message.links:
+        made["url"] = message.links[0][1]
     if message.image is not None:
         made["image"] = {"url": f"attachment://{IMAGE_NAME}"}
     return made
@@ -103,6 +105,12 @@ def _fields(pairs: Iterable[tuple[str, str]], left: int) -> list[dict[str, Any]]
             break
         made.append({"name": name, "value": value, "inline": True})
     return made
+
+
+def _links(links: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """One field with all links, if there are any and they fit: the addresses are the operator's own settings."""
+    said = " · ".join(f"[{_escape(word)}]({url})" for word, url in links)
+    return [{"name": "Look", "value": said, "inline": False}] if 0 < _size(said) <= FIELD_VALUE else []
 
 
 def _escape(text: str) -> str:

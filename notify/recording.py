@@ -55,6 +55,5 @@ class LogNotifier:
 
     def _log(self, message: Message, lines: tuple[str, ...]) -> None:
         fields = (f"{name}: {value}" for name, value in message.fields)
-        link = (message.link,) if message.link else ()
-        said = " · ".join((message.title, *lines, *fields, *link))
+        said = " · ".join((message.title, *lines, *fields, *(url for _, url in message.links[:1])))
         self._write(f"notification [{message.kind}] {' '.join(said.split())}")

@@ -37,6 +37,12 @@ def listed(tx: Connection, model: str, limit: int, cursor: str | None) -> Page[C
     return page(tx, select(checks).where(checks.c.model == model), checks.c.id, limit, cursor, _of)
 
 
+def since(tx: Connection, model: str, moment: float, most: int) -> list[Check]:
+    """The model's checks after a moment, the newest `most` of them, newest first."""
+    query = select(checks).where(checks.c.model == model, checks.c.id >= first_id(moment))
+    return [_of(row) for row in tx.execute(query.order_by(checks.c.id.desc()).limit(most))]
+
+
 def head_before(tx: Connection, model: str, moment: float) -> int:
     """Where the model's history ended at its last check before a moment; 0 if there was none. One step in an index."""
     query = select(checks.c.result).where(checks.c.model == model, checks.c.id < first_id(moment))

@@ -55,6 +55,13 @@ def find_open(tx: Connection, key: str) -> Incident | None:
     return _of(row) if row else None
 
 
+def find_over(tx: Connection, key: str, since: float) -> Incident | None:
+    """The newest incident of this key that was resolved after `since`."""
+    query = select(incidents).where(incidents.c.key == key, incidents.c.state == "resolved", incidents.c.updated_at > since)
+    row = tx.execute(query.order_by(incidents.c.id.desc()).limit(1).with_for_update()).first()
+    return _of(row) if row else None
+
+
 def tell(
     tx: Connection,
     key: str,
@@ -64,9 +71,14 @@ def tell(
     title: str,
     lines: Sequence[str],
     now: float,
+    rest_s: float = 0.0,
 ) -> str:
-    """Open an incident, or move the open one of this key on: its lines are added to the timeline. Returns its id."""
-    known = find_open(tx, key)
+    """Open an incident, or move the open one of this key on: its lines are added to the timeline. Returns its id.
+
+    Args:
+        rest_s: one that was resolved less than so many seconds ago opens again, instead of a new one.
+    """
+    known = find_open(tx, key) or (find_over(tx, key, now - rest_s) if rest_s else None)
     if known is None:
         values = {"id": new_id(now), "key": key, "model": model, "opened_at": now, "lines": list(lines)}
         tx.execute(insert(incidents).values(**values, kind=kind, state=state, title=title, updated_at=now))

@@ -229,6 +229,7 @@ incidents = Table(
     Column("revision", Integer, nullable=False, default=1),
     Column("opened_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
+    Index("ix_incidents_key", "key"),
     _partial("uq_incidents_open", "key", where="state IN ('opened', 'retraining')", unique=True),
 )
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import NoReturn
@@ -28,8 +29,10 @@ def main(arguments: list[str]) -> int:
     from telemetry.logs import setup
 
     settings = load()
-    secrets = [s.get_secret_value() for s in (settings.api_key, settings.discord_webhook_url, settings.metrics_token) if s]
-    setup(settings.log_level, settings.log_format, secrets)
+    setup(settings.log_level, settings.log_format, settings.secrets)
+    os.environ.setdefault(
+        "MPLCONFIGDIR", str(settings.data_dir / "tmp" / "matplotlib")
+    )  # its list of fonts takes seconds to make
     start = {"prepare": _prepare, "sweeper": _sweep, "beat": _beat, "alive": _alive}.get(role)
     return start() if start else _work(role)
 
@@ -41,13 +44,14 @@ def _work(role: str) -> NoReturn:
 
 
 def _prepare() -> int:
+    from notify.port import NotifyNever
     from problems.catalog import BrokenProblemFile
     from settings import load
     from workers.prepare import ProblemChanged, prepare
 
     try:
         prepare(load())
-    except (BrokenProblemFile, ProblemChanged) as wrong:
+    except (BrokenProblemFile, NotifyNever, ProblemChanged) as wrong:
         print(wrong, file=sys.stderr)
         return 2
     return 0

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from storage import champions, detectors, models
 from storage.detectors import Detector
+from storage.incidents import State
 from storage.jobs import Job, NewJob
 from storage.models import Model
 from workers.incidents import tell
@@ -49,20 +50,15 @@ def failed(room: Room) -> Failed:
             reason = f"The training failed: {said['message']}"
             champions.record(tx, job.model, "reject", None, model.champion, reason, now, job.id, {"error": said})
             title = f"Training of {job.model} failed"
-            return [
-                tell(
-                    room,
-                    tx,
-                    f"training:{job.id}",
-                    "failure",
-                    "told",
-                    title,
-                    [said["message"]],
-                    now,
-                    job.model,
-                )
-            ]
+            key, state = _incident(job)
+            return [tell(room, tx, key, "failure", state, title, [f"training failed: {said['message']}"], now, job.model)]
 
         return settle
 
     return settle_for
+
+
+def _incident(job: Job) -> tuple[str, State]:
+    """Where its failure is told: in the drift's own incident, which stays open, if it was to answer one."""
+    reason = msgspec.json.decode(job.payload or b"{}").get("reason")
+    return (f"drift:{job.model}", "opened") if reason in ("drift", "floor") else (f"training:{job.id}", "told")

@@ -37,6 +37,7 @@ from workers.verdicts import Verdict
 
 WEEK_S = 7 * 86_400.0
 WINDOW = 2_000  # newest labelled rows that the shown performance is of
+RECENT = 200  # newest labelled rows that show a change at once
 ESTIMATED = 1_000  # rows that it is estimated from where there are no labels
 GENERATED = {"samples": 1_000, "features": 2, "noise": 0.05, "drift": "none", "strength": 0.0, "seed": 7}
 
@@ -50,7 +51,7 @@ class Seen:
         before, after: the detector as it was read and as it is to be stored.
         loss, floor: states after the last row; the floor may be unarmed.
         trial, worse: the champion's probation, if it is on one, and the proof that it is worse than its predecessor.
-        performance: the metric over the newest rows since the version began to serve; None below 100 rows.
+        performance, recent: the metric over the newest 2,000 and 200 rows since the version began to serve; None below 100 rows.
         drifts: features against the reference; empty without 500 rows.
         estimate: what the metric would be, where no labels have come.
     """
@@ -63,6 +64,7 @@ class Seen:
     trial: Trial | None
     worse: Worse | None
     performance: float | None
+    recent: float | None
     drifts: list[FeatureDrift]
     estimate: Estimate | None
 
@@ -170,7 +172,7 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
     seen = model.head - before.position
     inputs = _inputs(room, tx, champion, before.position, model.head)
     sketch = version.sketch
-    performance = _performance(room, tx, champion, before.start, model.head) if seen else model.performance
+    performance, recent = _performance(room, tx, champion, before.start, model.head) if seen else (model.performance, None)
     return Seen(
         seen,
         before,
@@ -180,6 +182,7 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
         trial,
         probation.judge(room, tx, trial, before.start, model.head),
         performance,
+        recent,
         compare(sketch, inputs) if sketch and inputs is not None else [],
         _estimate(champion, inputs) if seen == 0 or performance is None else None,
     )
@@ -196,11 +199,16 @@ def _states(champion: Loaded, stored: Detector, limit: float) -> tuple[Watch, Wa
     return loss, kept.with_limit(2 * limit) if kept else None
 
 
-def _performance(room: Room, tx: Connection, champion: Loaded, start: int, head: int) -> float | None:
-    newest = history.between(room, tx, champion.problem, max(start, head - WINDOW), head)
+def _performance(room: Room, tx: Connection, champion: Loaded, start: int, head: int) -> tuple[float | None, float | None]:
+    """The metric over the newest WINDOW and over the newest RECENT rows."""
+    problem = champion.problem
+    newest = history.between(room, tx, problem, max(start, head - WINDOW), head)
     if newest is None or len(newest) < SMALLEST_HISTORY:
-        return None
-    return score(champion.problem.metric, newest.truth, predict(champion.pipeline, champion.problem, newest.rows))
+        return None, None
+    last = slice(max(0, len(newest) - RECENT), None)
+    parts = ((newest.truth, newest.rows), (newest.truth[last], take(newest.rows, last)))
+    whole, recent = (score(problem.metric, truth, predict(champion.pipeline, problem, rows)) for truth, rows in parts)
+    return whole, recent
 
 
 def _inputs(room: Room, tx: Connection, champion: Loaded, start: int, head: int) -> Rows | None:
@@ -244,6 +252,7 @@ def _result(model: Model, verdict: Verdict, seen: Seen, train: str | None) -> di
         "version": seen.before.version,
         "head": model.head,
         "performance": seen.performance,
+        "recent_performance": seen.recent,
         "evidence_rows": seen.loss.rows,
         "reference_mu0": seen.loss.mu0,
         "floor": None if seen.floor is None else {"statistic": seen.floor.evidence, "limit": seen.floor.limit},

@@ -27,10 +27,15 @@ def tell(
     lines: Sequence[str],
     now: float,
     model: str | None = None,
+    rest_s: float = 0.0,
 ) -> NewJob:
-    """Open or move on the incident `key`; returns the notify job that tells of it. Each line gets its time (UTC)."""
+    """Open or move on the incident `key`; returns the notify job that tells of it. Each line gets its time (UTC).
+
+    Args:
+        rest_s: see `incidents.tell` in storage.
+    """
     stamp = time.strftime("%H:%M:%S", time.gmtime(now))
-    incident_id = incidents.tell(tx, key, model, kind, state, title, [f"{stamp} {line}" for line in lines], now)
+    incident_id = incidents.tell(tx, key, model, kind, state, title, [f"{stamp} {line}" for line in lines], now, rest_s)
     payload = msgspec.json.encode({"incident_id": incident_id})
     return room.new_job("notify", model or "-", payload, lane=f"notify:{incident_id}")
 

@@ -1,55 +1,110 @@
-"""Notify jobs: make the message that people see agree with the incident as it stands."""
+"""Notify jobs: make the message that people see agree with the incident as it stands, in each channel."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
 from loguru import logger
+from sqlalchemy import Connection
 
 from notify.discord import DiscordNotifier
 from notify.message import Kind, Message
+from notify.other import OtherNotifier
 from notify.port import Notifier, NotifyLater, NotifyNever
 from notify.recording import LogNotifier
 from settings import Settings
-from storage import incidents
+from storage import incidents, models
 from storage.incidents import Incident
-from storage.jobs import Job
+from storage.jobs import Job, NewJob
+from workers import course
 from workers.lease import Claim
 from workers.room import Room
 from workers.run import Done, JobFailed, TryLater
 
 TIMES = 8  # tries before a notification is given up; the incident stays on the dashboard
 LONGEST_S = 300.0
+PICTURED = ("drift", "training", "rollback", "ok")  # the incidents, by their key's first word, that a picture says more of
 
 
 def make_notifier(settings: Settings) -> Notifier:
-    """Discord where a webhook is set, else the log."""
+    """The main channel: Discord where a webhook is set, else the log."""
     if settings.discord_webhook_url is None:
         return LogNotifier(logger.info)
     return DiscordNotifier(settings.discord_webhook_url.get_secret_value())
 
 
+def other_addresses(settings: Settings) -> list[str]:
+    """The further channels, in the order of APPRISE_URLS."""
+    return settings.apprise_urls.get_secret_value().split() if settings.apprise_urls else []
+
+
 def work(room: Room, job: Job, _: Claim) -> Done:
-    """Send the incident's message, or edit the one already sent; nothing if an earlier job has told this much."""
+    """Send what is asked for.
+
+    The payload holds `incident_id`, or `test` with the name of who asked; `other` is the number of one further channel,
+    without it the job tells the main one, and has a job made for each of the others.
+    """
     asked: dict[str, Any] = msgspec.json.decode(job.payload or b"{}")
+    if "test" in asked:
+        return _test(room, asked["test"])
     with room.db.read() as tx:
         incident = incidents.get(tx, asked["incident_id"])
     if incident is None:
         raise JobFailed("no_incident", f"There is no incident {asked['incident_id']}.")
+    message = message_of(room, incident)
+    if "other" in asked:
+        _say(room, job, _other(room, asked["other"]), message, str(incident.id) if incident.revision > 1 else None)
+        return Done({"incident_id": incident.id, "told": "sent", "channel": asked["other"]})
     if incident.sent_revision >= incident.revision:
         return Done({"incident_id": incident.id, "told": "already"})
-    message_id = _tell(room, job, incident)
+    message_id = _say(room, job, make_notifier(room.settings), message, incident.message_id)
     # Noted at once, in a transaction of its own: a crash before the finish must not tell people twice.
     room.db.run(lambda tx: incidents.sent(tx, incident.id, message_id, incident.revision))
-    return Done({"incident_id": incident.id, "told": "edited" if incident.message_id else "sent"})
+    told = "edited" if incident.message_id else "sent"
+    return Done({"incident_id": incident.id, "told": told}, settle=lambda *_: _others(room, job, incident))
 
 
-def _tell(room: Room, job: Job, incident: Incident) -> str | None:
-    message = message_of(room.settings, incident)
-    notifier = make_notifier(room.settings)
+def _others(room: Room, job: Job, incident: Incident) -> Sequence[NewJob]:
+    """A job for each further channel, once for each move of the incident."""
+    return [
+        room.new_job(
+            "notify",
+            job.model,
+            msgspec.json.encode({"incident_id": incident.id, "other": number}),
+            lane=f"notify:{incident.id}:{number}",
+            dedupe_key=f"notify:{incident.id}:{incident.revision}:{number}",
+        )
+        for number in range(len(other_addresses(room.settings)))
+    ]
+
+
+def _other(room: Room, number: int) -> Notifier:
+    addresses = other_addresses(room.settings)
+    if number >= len(addresses):
+        raise JobFailed("notify_refused", f"APPRISE_URLS has no address number {number + 1} any more.")
     try:
-        return notifier.edit(incident.message_id, message) if incident.message_id else notifier.send(message)
+        return OtherNotifier(addresses[number])
+    except NotifyNever as never:
+        raise JobFailed("notify_refused", f"{never.reason}.") from None
+
+
+def _test(room: Room, who: str) -> Done:
+    lines = (f"'{who}' asks whether notifications arrive. This one did.",)
+    message = Message("info", "A test", lines, (), None, room.clock(), links(room.settings))
+    channels = [make_notifier(room.settings), *(_other(room, n) for n in range(len(other_addresses(room.settings))))]
+    for channel in channels:
+        try:
+            channel.send(message)
+        except (NotifyLater, NotifyNever) as fault:  # who tests wants to know now
+            raise JobFailed("notify_refused", f"{fault.reason}.") from None
+    return Done({"told": "sent", "channels": [type(channel).__name__.removesuffix("Notifier").lower() for channel in channels]})
+
+
+def _say(room: Room, job: Job, notifier: Notifier, message: Message, message_id: str | None) -> str | None:
+    try:
+        return notifier.edit(message_id, message) if message_id else notifier.send(message)
     except NotifyNever as never:
         raise JobFailed("notify_refused", f"{never.reason}.") from None
     except NotifyLater as later:
@@ -57,9 +112,23 @@ def _tell(room: Room, job: Job, incident: Incident) -> str | None:
         raise TryLater(later.reason, min(wait, LONGEST_S), TIMES) from None
 
 
-def message_of(settings: Settings, incident: Incident) -> Message:
+def message_of(room: Room, incident: Incident) -> Message:
     """An incident as people read it."""
     fields = (("state", incident.state),) if incident.state != "told" else ()
-    link = f"{settings.base_url}/docs"
     kind = cast(Kind, incident.kind)
-    return Message(kind, incident.title, tuple(incident.lines), fields, incident.model, incident.updated_at, link)
+    with room.db.read() as tx:
+        image = _picture(room, tx, incident)
+    lines, at = tuple(incident.lines), incident.updated_at
+    return Message(kind, incident.title, lines, fields, incident.model, at, links(room.settings), image)
+
+
+def _picture(room: Room, tx: Connection, incident: Incident) -> bytes | None:
+    if incident.model is None or incident.key.partition(":")[0] not in PICTURED or room.settings.discord_webhook_url is None:
+        return None
+    model = models.get(tx, incident.model)
+    return None if model is None else course.picture(tx, model.name, model.problem, incident.updated_at)
+
+
+def links(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """Where to look further."""
+    return (("dashboard", settings.dashboard_page), ("Flower", settings.flower_page), ("API", f"{settings.base_url}/docs"))

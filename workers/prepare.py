@@ -7,6 +7,7 @@ import time
 from loguru import logger
 from sqlalchemy import Connection
 
+from notify.other import OtherNotifier
 from problems.catalog import builtin, read_problems
 from problems.declaration import Problem, declared
 from problems.loop import warnings
@@ -17,6 +18,7 @@ from storage.ids import new_id
 from storage.incidents import tell
 from storage.jobs import NewJob
 from storage.migrate import migrate
+from workers.notify import other_addresses
 from workers.room import open_registry
 
 
@@ -29,7 +31,10 @@ def prepare(settings: Settings) -> None:
 
     Raises:
         BrokenProblemFile, ProblemChanged: one sentence that names the file or the model.
+        NotifyNever: a channel that is set can tell nobody.
     """
+    for address in other_addresses(settings):
+        OtherNotifier(address)
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     db = Database(settings.ledger_url, pool_size=1)
     migrate(db)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,10 +12,11 @@ from ml.challenger import SMALLEST_HISTORY, Reason, is_grown
 from ml.detectors import Watch
 from ml.estimate import Estimate
 from ml.feature_drift import FeatureDrift
-from problems.declaration import METRICS, Problem
+from problems.declaration import Problem
 from problems.loop import Loop
 from storage.jobs import NewJob
 from storage.models import Model
+from workers.digest import all_is_well
 from workers.incidents import tell as tell_people
 from workers.incidents import told_before
 from workers.room import Room
@@ -123,7 +123,7 @@ def tell(
     if verdict.decision == "warning":
         return _warn(room, tx, model, drifts, estimate, now)
     quiet = verdict.decision in ("ok", "insufficient") and performance is not None
-    return _all_is_well(room, tx, model, problem, performance, now) if quiet and performance is not None else []
+    return all_is_well(room, tx, model, problem, performance, now) if quiet and performance is not None else []
 
 
 def _warn(
@@ -139,20 +139,3 @@ def _warn(
     if estimate:
         lines.append(f"by the model's own confidence {estimate.metric} is {estimate.value:.3f} now, {estimate.condition}")
     return [tell_people(room, tx, key, "warning", "told", title, lines, now, model.name)]
-
-
-def _all_is_well(room: Room, tx: Connection, model: Model, problem: Problem, performance: float, now: float) -> list[NewJob]:
-    day = time.strftime("%Y-%m-%d", time.gmtime(now))
-    key = f"ok:{model.name}:{now}" if room.settings.notify_every_check else f"ok:{model.name}:{day}"
-    if told_before(tx, key):
-        return []
-    side = "keeps" if is_good(problem, performance) else "misses"
-    line = f"version {model.champion}: {problem.metric} {performance:.3f}, which {side} the threshold {problem.threshold:g}"
-    kind = "success" if side == "keeps" else "warning"
-    return [tell_people(room, tx, key, kind, "told", f"Performance of {model.name}", [line], now, model.name)]
-
-
-def is_good(problem: Problem, performance: float) -> bool:
-    """Whether a performance keeps the threshold: a floor, or for an error metric a ceiling."""
-    higher = METRICS[problem.metric].higher_is_better
-    return performance >= problem.threshold if higher else performance <= problem.threshold

