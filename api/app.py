@@ -17,10 +17,12 @@ from api import (
     jobs,
     models,
     notifications,
+    overview,
     predict,
     results,
     retrying,
     status,
+    timeline,
     tokens,
 )
 from api.auth import FAILURES_A_MINUTE
@@ -41,7 +43,10 @@ from storage.artifacts import Artifacts
 from storage.database import Database
 from telemetry.metrics import HttpMetrics, LedgerCollector
 
-NOUNS = (predict, generate, datasets, feedback, jobs, retrying, results, models, notifications, tokens, status, docs)
+NOUNS = (
+    *(predict, generate, datasets, feedback, jobs, retrying, results),
+    *(models, timeline, notifications, tokens, status, overview, docs),
+)
 THREADS_FOR_OTHERS = 16  # never taken by requests that wait
 
 

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtrc, kolmogorov
 
+from ml.histogram import KINDS as SHOWN
+from ml.histogram import count_kinds, count_numbers, edges_of
 from ml.rows import Rows
 from problems.declaration import Problem
 
@@ -38,6 +40,7 @@ class FeatureDrift:
         psi: population stability index over the reference's deciles or the categories.
         p: of the test, under no drift.
         drifted: p < budget / (20,160 x features) and distance >= .1.
+        histogram: the new rows in the reference's bins, to be looked at; None if its sketch has none.
     """
 
     feature: str
@@ -46,15 +49,20 @@ class FeatureDrift:
     psi: float
     p: float
     drifted: bool
+    histogram: Mapping[str, Any] | None = None
 
 
 def reference_sketch(problem: Problem, rows: Rows) -> dict[str, Any]:
-    """What a comparison needs of n >= 1 rows, JSON-able: 1,001 quantiles or 100 counts a feature."""
-    sketch: dict[str, Any] = {"rows": len(rows), "quantiles": {}, "counts": {}}
+    """What a comparison needs of n >= 1 rows, JSON-able: 1,001 quantiles or 100 counts a feature, and a histogram."""
+    sketch: dict[str, Any] = {"rows": len(rows), "quantiles": {}, "counts": {}, "bins": {}}
     for name, kind, values in _columns(problem, rows):
         if kind == "category":
             sketch["counts"][name] = dict(Counter(values.tolist()).most_common(KINDS))
+            shown = [str(kind) for kind in list(sketch["counts"][name])[:SHOWN]]
+            sketch["bins"][name] = {"kinds": shown, **count_kinds(shown, values)}
         else:
+            edges = edges_of(values)
+            sketch["bins"][name] = {"edges": edges, **count_numbers(edges, values)}
             grid = np.quantile(values, np.linspace(0, 1, QUANTILES + 1), method="inverted_cdf")
             sketch["quantiles"][name] = [None if np.isneginf(q) else q for q in grid.tolist()]
     return sketch | {"types": {f.name: f.type for f in problem.features}}
@@ -82,8 +90,15 @@ def compare(sketch: Mapping[str, Any], rows: Rows, budget: float = 1.0) -> list[
                 _kolmogorov_smirnov(sketch["quantiles"][name], sketch["rows"], values),
             )
         drifted = p < alpha and distance >= SMALLEST_DISTANCE
-        found.append(FeatureDrift(name, test, distance, psi, p, drifted))
+        found.append(FeatureDrift(name, test, distance, psi, p, drifted, _histogram(sketch, name, values)))
     return found
+
+
+def _histogram(sketch: Mapping[str, Any], name: str, values: NDArray[Any]) -> dict[str, Any] | None:
+    bins = sketch.get("bins", {}).get(name)  # versions of before there were histograms have none
+    if bins is None:
+        return None
+    return count_kinds(bins["kinds"], values) if "kinds" in bins else count_numbers(bins["edges"], values)
 
 
 def _columns(problem: Problem, rows: Rows) -> list[tuple[str, str, NDArray[Any]]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
 
+from storage.dialects import among, fetch
 from storage.ids import first_id
 from storage.pages import Page, page
 from storage.schema import checks
@@ -48,6 +49,24 @@ def head_before(tx: Connection, model: str, moment: float) -> int:
     query = select(checks.c.result).where(checks.c.model == model, checks.c.id < first_id(moment))
     result = tx.execute(query.order_by(checks.c.id.desc()).limit(1)).scalar()
     return int(result.get("head", 0)) if result else 0
+
+
+_NEWEST_BEFORE = "SELECT id FROM checks WHERE model = ? AND id < ? ORDER BY id DESC LIMIT 1"
+
+
+def sampled(tx: Connection, model: str, moments: Iterable[float]) -> list[Check]:
+    """The model's newest check before each of these moments (epoch seconds), each once, oldest first.
+
+    One step in an index for each moment, however many checks there are between two of them.
+    """
+    found = {row[0] for at in moments for row in fetch(tx, _NEWEST_BEFORE, model, first_id(at))}
+    query = select(checks).where(among(tx, checks.c.id, sorted(found))).order_by(checks.c.id)
+    return [_of(row) for row in tx.execute(query)]
+
+
+def first_at(tx: Connection, model: str) -> float | None:
+    """When the model was first checked."""
+    return tx.execute(select(checks.c.created_at).where(checks.c.model == model).order_by(checks.c.id).limit(1)).scalar()
 
 
 def last(tx: Connection, model: str) -> Check | None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, insert, select
 
+from storage.ids import first_id
 from storage.pages import Page, page
 from storage.schema import decisions
 
@@ -51,6 +52,12 @@ def of_job(tx: Connection, model: str, job_id: str) -> list[Decision]:
     """What was decided to start this training of a model, and at its end; oldest first."""
     query = select(decisions).where(decisions.c.model == model, decisions.c.job_id == job_id)
     return [_of(row) for row in tx.execute(query.order_by(decisions.c.id))]
+
+
+def since(tx: Connection, model: str, moment: float, most: int) -> list[Decision]:
+    """The newest `most` of what was decided about a model since a moment (epoch seconds), oldest first."""
+    query = select(decisions).where(decisions.c.model == model, decisions.c.id >= first_id(moment))
+    return [_of(row) for row in reversed(tx.execute(query.order_by(decisions.c.id.desc()).limit(most)).all())]
 
 
 def newest(tx: Connection, model: str) -> Decision | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from storage.dialects import execute_many, fetch
+from storage.ids import first_id
 from storage.schema import predictions
 
 _GET_MANY = 'SELECT job_id, model, version, "rows", features, artifact, created_at FROM predictions WHERE job_id {among}'
@@ -49,6 +50,12 @@ def recent(tx: Connection, model: str, rows: int) -> list[Logged]:
         if have >= rows:
             break
     return found
+
+
+def rows_since(tx: Connection, moment: float) -> int:
+    """How many rows were predicted for jobs that were accepted since a moment (epoch seconds), for all models."""
+    query = select(func.coalesce(func.sum(predictions.c.rows), 0)).where(predictions.c.job_id >= first_id(moment))
+    return int(tx.execute(query).scalar_one())
 
 
 @dataclass(frozen=True, slots=True)
