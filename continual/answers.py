@@ -1,0 +1,222 @@
+"""What comes back, typed. Fields that a newer API adds are passed over, those that an older one lacks have a default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+ENDED = frozenset({"succeeded", "failed", "dead", "cancelled"})
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """Entries of a list, newest first; `next_cursor` is the next page's, None on the last one."""
+
+    entries: list[T]
+    next_cursor: str | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+class JobError(msgspec.Struct, frozen=True):
+    """Why a job did not succeed; `errors` are the faults of its rows, each {"loc", "msg"}."""
+
+    type: str
+    message: str
+    attempts: int = 0
+    errors: list[dict[str, Any]] = []
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A job. `progress` is 0 to 1; `result` what its kind gives, cut down to a summary where it is large."""
+
+    id: str
+    kind: str
+    model: str
+    status: str
+    created_at: datetime
+    task_id: str | None = None
+    attempt: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    progress: float | None = None
+    result: Any = None
+    error: JobError | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will never change again."""
+        return self.status in ENDED
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it has a result."""
+        return self.status == "succeeded"
+
+    @property
+    def failure(self) -> str:
+        """Why it ended without a result, in a sentence; empty if it did not."""
+        if not self.ended or self.succeeded:
+            return ""
+        why = f": {self.error.message}" if self.error else ""
+        return f"{self.kind} {self.id} {self.status}{why}"
+
+
+class Dataset(msgspec.Struct, frozen=True):
+    """Labelled rows that arrived as a table, or were generated."""
+
+    id: str
+    model: str
+    rows: int
+    rejected: int
+    source: str
+    created_at: datetime
+    report: dict[str, Any] = {}
+    job_id: str = ""
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A model: what was declared, and which version serves."""
+
+    name: str
+    schema: dict[str, Any]
+    estimator: Any
+    champion: str | None
+    settings: dict[str, Any]
+    rows: int = 0
+    source: str = ""
+    warnings: list[str] = []
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Automation(msgspec.Struct, frozen=True):
+    """When the loop looks again."""
+
+    interval_s: float
+    next_check_at: datetime
+
+
+class ModelStatus(msgspec.Struct, frozen=True):
+    """How a model is: `state` is healthy, drifting, retraining or no_model."""
+
+    model: str
+    version: str | None
+    performance: float | None
+    threshold: float
+    state: str
+    automation: Automation
+    last_check_at: datetime | None = None
+    last_trained_at: datetime | None = None
+    estimate: dict[str, Any] | None = None
+
+
+class Version(msgspec.Struct, frozen=True):
+    """A trained version; `data` is its lineage."""
+
+    version: str
+    metrics: dict[str, Any]
+    data: dict[str, Any]
+    aliases: list[str]
+    created_at: datetime
+    job_id: str = ""
+
+
+class Check(msgspec.Struct, frozen=True):
+    """A drift check; `everything` is the check as it was answered, with every statistic that was compared."""
+
+    id: str
+    job_id: str
+    created_at: datetime
+    decision: str
+    model: str = ""
+    labels_seen: int = 0
+    statistic: float | None = None
+    limit: float | None = None
+    rows_since_change: int | None = None
+    train_job: str | None = None
+    everything: Mapping[str, Any] = {}
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """A training, promotion, rejection or rollback, with its reason."""
+
+    id: str
+    created_at: datetime
+    action: str
+    version: str | None
+    from_version: str | None
+    reason: str
+    job_id: str | None
+    evidence: dict[str, Any] = {}
+    model: str = ""
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A token, without its secret."""
+
+    id: str
+    name: str
+    role: str
+    created_at: datetime
+    expires_at: datetime | None = None
+
+
+class NewToken(Token, frozen=True, kw_only=True):
+    """A token with its secret, which is told this once."""
+
+    token: str
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """Something people were told; `lines` is its timeline, oldest first."""
+
+    id: str
+    model: str | None
+    kind: str
+    state: str
+    title: str
+    lines: list[str]
+    opened_at: datetime
+    updated_at: datetime
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What became of labels: `accepted` first or changed, `duplicate` known already, `unknown` ids of no prediction."""
+
+    accepted: int
+    duplicate: int = 0
+    unknown: list[str] = []
+
+
+class Label(msgspec.Struct, frozen=True):
+    """A prediction's label as it stands, and those that it replaced, oldest first."""
+
+    prediction_id: str
+    label: Any
+    labelled_at: datetime
+    history: list[dict[str, Any]] = []
+
+
+class Component(msgspec.Struct, frozen=True):
+    """One part of the stack: ok or down, with a sentence."""
+
+    status: str
+    detail: str = ""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How the parts are; `status` is ok or degraded."""
+
+    status: str
+    version: str
+    components: dict[str, Component]
