@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     )
     dashboard_url: str = Field("", description="URL people reach the dashboard at; empty: http://127.0.0.1:DASHBOARD_PORT")
     flower_url: str = Field("", description="URL people reach Flower at; empty: http://127.0.0.1:FLOWER_PORT")
+    kuma_push_url: SecretStr | None = Field(None, description="address of an uptime monitor that every check calls")
     notify_every_check: bool = Field(False, description="tell of every check that found nothing, not only a daily digest")
     dashboard_password: SecretStr | None = Field(
         None,
@@ -108,7 +109,7 @@ class Settings(BaseSettings):
             raise ValueError("expected sqlite:///file or postgresql://user:password@host/name")
         return value
 
-    @field_validator("api_key", "discord_webhook_url", "apprise_urls", "metrics_token", mode="after")
+    @field_validator("api_key", "discord_webhook_url", "apprise_urls", "kuma_push_url", "metrics_token", mode="after")
     @classmethod
     def _secret(cls, value: SecretStr | None) -> SecretStr | None:
         return None if value is None or not value.get_secret_value().strip() else value

@@ -15,6 +15,7 @@ SECRETS = {
     "REDIS_PASSWORD": "",
     "FLOWER_BASIC_AUTH": "flower:",
     "DASHBOARD_PASSWORD": "",
+    "GRAFANA_PASSWORD": "",
 }
 
 

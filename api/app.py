@@ -22,6 +22,7 @@ from api import (
     results,
     retrying,
     status,
+    status_page,
     timeline,
     tokens,
 )
@@ -45,7 +46,7 @@ from telemetry.metrics import HttpMetrics, LedgerCollector
 
 NOUNS = (
     *(predict, generate, datasets, feedback, jobs, retrying, results),
-    *(models, timeline, notifications, tokens, status, overview, docs),
+    *(models, timeline, notifications, tokens, status, status_page, overview, docs),
 )
 THREADS_FOR_OTHERS = 16  # never taken by requests that wait
 
@@ -69,8 +70,8 @@ def build(settings: Settings, database: Database, redis_url: str, clock: Callabl
     artifacts = Artifacts(settings.data_dir / "artifacts")
     bell, pace = Bell(redis_url, on_fault=errors.log.warning), Pace()
     key = settings.api_key
-    metrics = HttpMetrics()
-    metrics.registry.register(LedgerCollector(lambda: snapshot(database, clock())))
+    metrics, every = HttpMetrics(), settings.check_interval_seconds
+    metrics.registry.register(LedgerCollector(lambda: snapshot(database, clock(), every, artifacts.free_bytes())))
     return House(
         settings=settings,
         database=database,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from api.counted import Facts, families
 from jobs.kinds import KINDS, QUEUES
-from storage import checks, heartbeats, ledger, models
+from storage import checks, heartbeats, ledger, models, tallies
 from storage.checks import Check
 from storage.database import Database
 from storage.heartbeats import SILENT_S
@@ -16,11 +17,11 @@ from telemetry.metrics import JobCount, ModelState, QueueState, Snapshot, TaskTo
 FORGET_S = 300.0  # a worker silent for longer is no longer shown as down
 
 
-def snapshot(database: Database, now: float) -> Snapshot:
-    """The ledger at `now` (epoch seconds)."""
+def snapshot(database: Database, now: float, interval_s: float, free_bytes: int) -> Snapshot:
+    """The ledger at `now` (epoch seconds); see `Facts` for the others."""
     with database.read() as tx:
         census, waiting, owners = ledger.census(tx), ledger.backlog(tx), ledger.owners(tx)
-        signs = [sign for sign in heartbeats.seen(tx, now - FORGET_S) if sign.component == "worker"]
+        signs, counted = heartbeats.seen(tx, now - FORGET_S), tallies.read(tx)
         known = [(model, checks.last(tx, model.name)) for model in models.every(tx)]
     return Snapshot(
         jobs=tuple(JobCount(each.kind, each.queue, each.status, each.count) for each in census),
@@ -29,8 +30,10 @@ def snapshot(database: Database, now: float) -> Snapshot:
         workers=tuple(
             WorkerState(sign.name, sign.seen_at > now - SILENT_S, sum(owner.startswith(sign.name) for owner in owners))
             for sign in signs
+            if sign.component == "worker"
         ),
         models=tuple(_model(model, check) for model, check in known),
+        further=families(Facts(counted, signs, now, known, interval_s, free_bytes)),
     )
 
 

@@ -98,6 +98,11 @@ class Problem:
         """Whether a row is numbers only, so that rows are one float64 matrix."""
         return all(f.type in ("number", "boolean") for f in self.features)
 
+    def keeps(self, performance: float) -> bool:
+        """Whether a performance keeps the threshold: a floor, or for an error metric a ceiling."""
+        higher = METRICS[self.metric].higher_is_better
+        return performance >= self.threshold if higher else performance <= self.threshold
+
 
 class InvalidProblem(ValueError):
     """A declaration that makes no sense; `errors` lists every fault as (loc, msg)."""

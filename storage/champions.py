@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from storage import decisions, detectors, models, versions
+from storage import decisions, detectors, models, tallies, versions
 from storage.decisions import Action, Decision
 from storage.detectors import Detector
 from storage.ids import new_id
@@ -58,6 +58,7 @@ def record(
     """Write a decision record."""
     decision = Decision(new_id(now), name, now, action, version, from_version, reason, job_id, evidence or {})
     decisions.add(tx, decision)
+    tallies.add(tx, {("decisions", name, action): 1})
     return decision
 
 

@@ -14,7 +14,10 @@ SILENT_S = 20.0  # a process that wrote no sign of life for so many seconds is d
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """One process: `component` is worker, beat, sweeper or registry; `queues` comma-separated."""
+    """One process: `component` is worker, beat, sweeper or registry; `queues` comma-separated.
+
+    `cpu_s` (seconds), `resident` (bytes) and `files` (open ones) are its own and its children's together, where that is known.
+    """
 
     name: str
     component: str
@@ -22,6 +25,9 @@ class Heartbeat:
     ok: bool
     detail: str
     seen_at: float
+    cpu_s: float | None = None
+    resident: int | None = None
+    files: int | None = None
 
 
 def beat(tx: Connection, sign: Heartbeat) -> None:

@@ -265,4 +265,15 @@ heartbeats = Table(
     Column("ok", Boolean, nullable=False, default=True),
     Column("detail", Text, nullable=False, default=""),
     Column("seen_at", Double, nullable=False),
+    Column("cpu_s", Double),  # of the process and its children; null where the system does not tell
+    Column("resident", BIG),
+    Column("files", Integer),
+)
+
+tallies = Table(  # counters that only grow; see `storage.tallies`
+    "tallies",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("labels", String(400), primary_key=True),  # JSON: the labels' values in their order
+    Column("value", Double, nullable=False),
 )

@@ -15,6 +15,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from telemetry.families import Family
+
 Sample = tuple[list[str], float | None]  # the labels' values, and the number if it is known
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -115,13 +117,14 @@ class ModelState:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The ledger at one moment."""
+    """The ledger at one moment; `further` are families that are as they are to be shown."""
 
     jobs: tuple[JobCount, ...] = ()
     totals: tuple[TaskTotals, ...] = ()
     queues: tuple[QueueState, ...] = ()
     workers: tuple[WorkerState, ...] = ()
     models: tuple[ModelState, ...] = ()
+    further: tuple[Family, ...] = ()
 
 
 class LedgerCollector(Collector):
@@ -148,6 +151,8 @@ class LedgerCollector(Collector):
         yield from _queues(found)
         yield from _workers(found.workers)
         yield from _models(found.models)
+        for family in found.further:
+            yield family.metric()
 
 
 def render(registry: CollectorRegistry) -> bytes:

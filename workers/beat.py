@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from settings import load
 from storage import heartbeats
 from storage.database import Database
-from storage.heartbeats import Heartbeat
+from workers.lease import sign_of_life
 from workers.room import worker_name
 
 SET_BACK = timedelta(seconds=2)
@@ -47,7 +48,7 @@ class Scheduler(PersistentScheduler):
             self._heap = None  # Celery makes it anew
 
     def _sign(self, now: float) -> None:
-        sign = Heartbeat(worker_name("beat"), "beat", "", True, "", now)
+        sign = sign_of_life(worker_name("beat"), "beat", now, os.getpid())
         try:
             self._ledger.run(lambda tx: heartbeats.beat(tx, sign), patience_s=0)
             self._signed_at = now

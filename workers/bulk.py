@@ -20,7 +20,7 @@ from ml.prediction import predict
 from ml.rows import Rows, take, unpack
 from problems.declaration import Problem
 from problems.rows import PackedRows
-from storage import ledger, predictions
+from storage import ledger, predictions, tallies
 from storage.jobs import Job, NewJob
 from storage.predictions import Logged
 from workers import partial, serving, tables
@@ -129,4 +129,5 @@ def _tell(room: Room, job: Job, claim: Claim, share: float) -> None:
 
 def _log(tx: Connection, job: Job, loaded: Loaded, source: _Source, now: float) -> Sequence[NewJob]:
     predictions.log(tx, [Logged(job.id, job.model, loaded.version.name, source.rows, None, source.name, now)])
+    tallies.add(tx, {("predictions", job.model, loaded.version.name): source.rows})
     return ()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from problems.declaration import METRICS, Problem
+from problems.declaration import Problem
 from storage import checks
 from storage.checks import Check
 from storage.jobs import NewJob
@@ -26,7 +26,7 @@ def all_is_well(room: Room, tx: Connection, model: Model, problem: Problem, perf
     key = f"ok:{model.name}:{now if every else day}"
     if told_before(tx, key):
         return []
-    good = is_good(problem, performance)
+    good = problem.keeps(performance)
     side = "keeps" if good else "misses"
     lines = [f"version {model.champion}: {problem.metric} {performance:.3f}, which {side} the threshold {problem.threshold:g}"]
     if not every:
@@ -45,9 +45,3 @@ def _day(seen: Sequence[Check], metric: str) -> list[str]:
     alarms = sum(found.count(decision) for decision in ("drift", "floor"))
     said = f"{len(seen):,} checks in 24 h saw {labels:,} labels: {metric} {min(measured):.3f} to {max(measured):.3f}"
     return [f"{said}, {alarms or 'no'} alarm{'s' if alarms != 1 else ''}"]
-
-
-def is_good(problem: Problem, performance: float) -> bool:
-    """Whether a performance keeps the threshold: a floor, or for an error metric a ceiling."""
-    higher = METRICS[problem.metric].higher_is_better
-    return performance >= problem.threshold if higher else performance <= problem.threshold

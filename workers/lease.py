@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from loguru import logger
+from sqlalchemy.exc import DBAPIError
 
 from jobs.kinds import POLICIES
-from storage import heartbeats, ledger
+from storage import heartbeats, ledger, tallies
 from storage.database import Database
 from storage.heartbeats import Heartbeat
+from storage.tallies import Tally
+from telemetry.usage import usage
 
 MOST_S = 5.0  # between two signs of life, however long the lease
 OVERDUE = 70  # exit status of a process whose job did not end in its time
@@ -53,6 +56,10 @@ class Leases:
         queues: comma-separated names, for the sign of life.
         overdue: called with the owner of a claim that is over its time; it ends the process, for nothing else ends a
             job that never returns. The solo pool has no time limit of its own, and a wedged main process keeps none.
+        pid: the worker's main process, if that is not this one: what it and its children use stands in the sign of life.
+
+    Attributes:
+        tally: what this process counts; it goes to the ledger with each sign of life.
     """
 
     def __init__(
@@ -63,9 +70,11 @@ class Leases:
         lease_s: float,
         clock: Callable[[], float],
         overdue: Callable[[str], None] | None = None,
+        pid: int | None = None,
     ) -> None:
         self.db, self.worker, self.queues, self.lease_s, self.clock = db, worker, queues, lease_s, clock
-        self._overdue = overdue or _end_process
+        self._overdue, self._pid = overdue or _end_process, pid or os.getpid()
+        self.tally = Tally()
         self._claims: dict[str, Claim] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
@@ -78,6 +87,7 @@ class Leases:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=3)
+            self._tell()
 
     def owner(self) -> str:
         """A fresh owner token."""
@@ -110,10 +120,29 @@ class Leases:
         now = self.clock()
         with self.db.begin() as tx:
             kept = ledger.heartbeat(tx, list(claims), now, self.lease_s) if claims else set()
-            heartbeats.beat(tx, Heartbeat(self.worker, "worker", self.queues, True, "", now))
+            heartbeats.beat(tx, sign_of_life(self.worker, "worker", now, self._pid, queues=self.queues))
+        self._tell()
         for owner in claims.keys() - kept:
             if owner in self._claims:  # still at work: it did not simply finish meanwhile
                 claims[owner].lose()
+
+    def _tell(self) -> None:
+        """In a transaction of its own: a counter's row that another process holds must not hold up a lease."""
+        counted = self.tally.take()
+        if not counted:
+            return
+        try:
+            self.db.run(lambda tx: tallies.add(tx, counted), patience_s=0)
+        except DBAPIError as fault:
+            self.tally.give_back(counted)
+            logger.debug("what was counted is told later: {}", type(fault.orig).__name__)
+
+
+def sign_of_life(name: str, component: str, now: float, pid: int, queues: str = "") -> Heartbeat:
+    """That a process lives, with what it uses."""
+    uses = usage(pid)
+    known = (uses.cpu_s, uses.resident, uses.files) if uses else (None, None, None)
+    return Heartbeat(name, component, queues, True, "", now, *known)
 
 
 def _end_process(owner: str) -> None:

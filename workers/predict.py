@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -38,7 +39,8 @@ def run(room: Room, job_ids: Sequence[str], task_id: str) -> None:
     if taken.small:
         with room.leases.holding(owner):
             answers = [answer for name, group in _by_model(taken.small) for answer in _answer(room, taken.champions[name], group)]
-            _finish(room, owner, answers)
+            recorded = _finish(room, owner, answers)
+            _count(room, taken.small, answers, recorded)
     if taken.bulk:  # last: the small ones that were taken along do not wait for it
         carry(room, taken.bulk, task_id, bulk.work)
 
@@ -156,7 +158,7 @@ def _succeeded(room: Room, champion: Loaded, job: Job, said: Answers, start: int
     return _Answer(outcome, logged)
 
 
-def _finish(room: Room, owner: str, answers: Sequence[_Answer]) -> None:
+def _finish(room: Room, owner: str, answers: Sequence[_Answer]) -> set[str]:
     def record(tx: Connection) -> set[str]:
         recorded = ledger.finish(tx, owner, [answer.outcome for answer in answers], room.clock())
         predictions.log(tx, [a.logged for a in answers if a.logged and a.outcome.job_id in recorded])
@@ -165,3 +167,23 @@ def _finish(room: Room, owner: str, answers: Sequence[_Answer]) -> None:
     recorded = room.db.run(record)
     if recorded:
         room.bell.announce(sorted(recorded))
+    return recorded
+
+
+def _count(room: Room, jobs: Sequence[Job], answers: Sequence[_Answer], recorded: set[str]) -> None:
+    """For the metrics; those who wait have been told already."""
+    well = {answer.outcome.job_id: answer.logged for answer in answers if answer.logged}
+    ended = [job for job in jobs if job.id in recorded]
+    good, bad = [job for job in ended if job.id in well], [job for job in ended if job.id not in well]
+    for status, some in (("succeeded", good), ("failed", bad)):
+        if some:
+            room.ended(some, status)
+    for (model, version), rows in _rows(well[job.id] for job in good).items():
+        room.leases.tally.count("predictions", model, version, by=rows)
+
+
+def _rows(logged: Iterable[Logged]) -> Counter[tuple[str, str]]:
+    rows: Counter[tuple[str, str]] = Counter()
+    for each in logged:
+        rows[each.model, each.version] += each.rows
+    return rows

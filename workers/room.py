@@ -20,13 +20,14 @@ from registry.port import ModelRegistry
 from settings import Settings
 from storage.artifacts import Artifacts
 from storage.database import Database
-from storage.jobs import NewJob
+from storage.jobs import Job, NewJob
 from workers.lease import Leases
 
 if TYPE_CHECKING:
     from workers.shelf import Shelf
 
-BOOT = uuid.uuid4().hex[:8]  # the same in a worker's main process and in the children it forks
+MAIN = os.getpid()
+BOOT = uuid.uuid4().hex[:8]  # these two are the same in a worker's main process and in the children it forks
 
 
 def worker_name(role: str) -> str:
@@ -70,6 +71,13 @@ class Room:
         """Ring for jobs that were committed, but for those that are to wait."""
         self.bell.ring([(job.queue, job.kind, job.id) for job in new if not job.delay])  # type: ignore[misc]
 
+    def ended(self, jobs: Sequence[Job], status: str) -> None:
+        """Count jobs of one claim and kind that ended, and how long they waited and ran."""
+        now, kind, tally = self.clock(), jobs[0].kind, self.leases.tally
+        tally.observe([now - job.created_at for job in jobs], "job_seconds", kind, status)
+        tally.observe([(job.started_at or now) - job.created_at for job in jobs], "queue_wait", kind)
+        tally.observe([now - (job.started_at or now) for job in jobs], "runtime", kind)
+
     def close(self) -> None:
         self.leases.stop()
         self.bell.close()
@@ -87,7 +95,7 @@ def open_room(settings: Settings, role: str, queues: Sequence[str]) -> Room:
     db = Database(settings.ledger_url, pool_size=4, tidies=not queues)
     artifacts = Artifacts(settings.data_dir / "artifacts")
     registry = open_registry(settings)
-    leases = Leases(db, worker_name(role), ",".join(queues), settings.job_lease_s, time.time)
+    leases = Leases(db, worker_name(role), ",".join(queues), settings.job_lease_s, time.time, pid=MAIN)
     bell = Bell(settings.redis_url, on_fault=logger.warning)
     room = Room(settings, db, bell, artifacts, registry, leases)
     if queues:  # the sweeper carries no jobs

@@ -50,11 +50,15 @@ class TryLater(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a job made: its result, perhaps as a file, and what else its finish records. `settle` returns follow-up jobs."""
+    """What a job made: its result, perhaps as a file, and what else its finish records.
+
+    `settle` returns follow-up jobs; `after` is called once all of it is recorded, and may be lost with the process.
+    """
 
     result: object
     artifact: str | None = None
     settle: Settle | None = None
+    after: Callable[[], None] | None = None
 
 
 Work = Callable[[Room, Job, Claim], Done]
@@ -89,7 +93,8 @@ def _carry_one(room: Room, job: Job, claim: Claim, work: Work, failed: Failed | 
         done = work(room, job, claim)
         result = msgspec.json.encode(done.result).decode()
         outcome = Outcome(job.id, "succeeded", result=result, result_artifact=done.artifact)
-        finish(room, claim.owner, job, outcome, done.settle)
+        if finish(room, claim.owner, job, outcome, done.settle) and done.after:
+            done.after()
     except ClaimLost:
         logger.warning("{} {} was cancelled or taken for dead: its result is discarded", job.kind, job.id)
     except JobFailed as fault:
@@ -134,8 +139,12 @@ def _fail(room: Room, claim: Claim, job: Job, error: str, failed: Failed | None)
     finish(room, claim.owner, job, Outcome(job.id, "failed", error=error), settle)
 
 
-def finish(room: Room, owner: str, job: Job, outcome: Outcome, settle: Settle | None) -> None:
-    """Record a job's end with all that follows from it, in one transaction; then ring for the follow-ups and tell who waits."""
+def finish(room: Room, owner: str, job: Job, outcome: Outcome, settle: Settle | None) -> bool:
+    """Record a job's end with all that follows from it, in one transaction; then ring for the follow-ups and tell who waits.
+
+    Returns:
+        Whether it was this claim's to record.
+    """
 
     def record(tx: Connection) -> tuple[Sequence[NewJob], Doorbell | None, bool]:
         now = room.clock()
@@ -146,8 +155,10 @@ def finish(room: Room, owner: str, job: Job, outcome: Outcome, settle: Settle | 
     new, waiting, recorded = room.db.run(record)
     if not recorded:
         logger.warning("{} {} no longer belongs to this worker: its result is discarded", job.kind, job.id)
-        return
+        return False
+    room.ended([job], outcome.status)
     room.ring(new)
     if waiting:
         room.bell.ring([(waiting.queue, waiting.kind, waiting.job_id)])  # type: ignore[list-item]
     room.bell.announce([job.id])
+    return True

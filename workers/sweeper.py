@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -15,13 +17,13 @@ from sqlalchemy.exc import DBAPIError
 from jobs.bell import BROKER_FAULTS, DONE, grouped, publish, ringer
 from jobs.kinds import QUEUES
 from jobs.messages import heard
-from storage import heartbeats, idempotency, jobs, ledger, retention
-from storage.heartbeats import Heartbeat
+from storage import heartbeats, idempotency, jobs, ledger, retention, tallies
 from storage.jobs import Job, NewJob
 from storage.ledger import Doorbell
 from workers import attempts
 from workers.aliases import Aliases
 from workers.incidents import tell
+from workers.lease import sign_of_life
 from workers.room import Room, worker_name
 from workers.vigil import Vigil, WallClock
 from workers.watch import Watch
@@ -72,10 +74,12 @@ class Sweeper:
         again, dead = ledger.expire(tx, self.vigil.silent(ledger.leases(tx)), now)
         for bell in again:
             logger.warning("{} {} was taken back from a silent worker; it runs alone next", bell.kind, bell.job_id)
+        lost = Counter([*(bell.kind for bell in again), *(job.kind for job in dead)])
+        tallies.add(tx, {("lease_expired", kind): count for kind, count in lost.items()})
         hopeless = ledger.fail_hopeless(tx, now)
         for job in dead:
             jobs.add(tx, self._bury(tx, job, now))
-        heartbeats.beat(tx, Heartbeat(worker_name("sweeper"), "sweeper", "", True, "", now))
+        heartbeats.beat(tx, sign_of_life(worker_name("sweeper"), "sweeper", now, os.getpid()))
         heartbeats.forget(tx, now - 3600)
         if self._clock_is_even():
             idempotency.forget(tx, now - KEYS_KEPT_S)

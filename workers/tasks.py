@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jobs.kinds import Kind
-from workers import attempts, check, generate, ingest, notify, predict, run, train
+from workers import attempts, generate, ingest, notify, predict, run, train, uptime
 from workers.room import Room
 from workers.run import Work
 
 WORK: dict[Kind, Work] = {
     "generate": generate.work,
     "ingest": ingest.work,
-    "check": check.work,
+    "check": uptime.work,
     "train": train.work,
     "notify": notify.work,
 }

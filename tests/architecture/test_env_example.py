@@ -13,7 +13,8 @@ from pydantic import AliasChoices
 from settings import EXAMPLE_API_KEY, Settings
 from tests.architecture.law import ROOT
 
-COMPOSE_ONLY = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "PUBLISH_ADDRESS"}
+PAGES = {"PROMETHEUS_PORT", "GRAFANA_PORT", "KUMA_PORT", "GRAFANA_PASSWORD"}
+COMPOSE_ONLY = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "PUBLISH_ADDRESS", *PAGES}
 EXAMPLE = (ROOT / ".env.example").read_text()
 LINES = dict(re.findall(r"(?m)^([A-Z][A-Z_]*)=(.*)$", EXAMPLE))
 
