@@ -172,7 +172,8 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
     seen = model.head - before.position
     inputs = _inputs(room, tx, champion, before.position, model.head)
     sketch = version.sketch
-    performance, recent = _performance(room, tx, champion, before.start, model.head) if seen else (model.performance, None)
+    measured = _performance(room, tx, champion, before.start, model.head) if seen else _as_before(tx, model, version.name)
+    performance, recent = measured
     return Seen(
         seen,
         before,
@@ -209,6 +210,13 @@ def _performance(room: Room, tx: Connection, champion: Loaded, start: int, head:
     parts = ((newest.truth, newest.rows), (newest.truth[last], take(newest.rows, last)))
     whole, recent = (score(problem.metric, truth, predict(champion.pipeline, problem, rows)) for truth, rows in parts)
     return whole, recent
+
+
+def _as_before(tx: Connection, model: Model, version: str) -> tuple[float | None, float | None]:
+    """Without new labels, what the last check of this version found."""
+    last = checks.last(tx, model.name)
+    same = last is not None and last.result.get("version") == version
+    return model.performance, last.result.get("recent_performance") if last is not None and same else None
 
 
 def _inputs(room: Room, tx: Connection, champion: Loaded, start: int, head: int) -> Rows | None:

@@ -30,7 +30,7 @@ def picture(tx: Connection, name: str, problem: Problem, now: float) -> bytes | 
 
 def _point(check: Check) -> tuple[float, float] | None:
     recent = check.result.get("recent_performance")
-    return None if recent is None else (check.created_at, recent)
+    return (check.created_at, recent) if recent is not None and check.result["labels_seen"] else None
 
 
 def _events(decision: Decision) -> list[tuple[float, Happened]]:
