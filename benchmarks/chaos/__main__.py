@@ -89,7 +89,7 @@ def _trial(fault: Fault, trial: int, asked: argparse.Namespace) -> Row:
     folder = Path(tempfile.mkdtemp(prefix=f"chaos-{fault.key}-"))
     try:
         with _scene(fault, trial, asked, folder) as scene:
-            _play(fault, scene, Load(scene.stack.client(), asked.jobs, asked.rate, trial), row)
+            _play(fault, scene, Load(scene.stack.client(), asked.jobs, asked.rate, trial, fault.stubborn), row)
     finally:
         if row.kept or not asked.keep:
             shutil.rmtree(folder, ignore_errors=True)
@@ -136,6 +136,9 @@ def _play(fault: Fault, scene: Scene, load: Load, row: Row) -> None:
     until(scene.stack.answers, 30, "the API serves")
     with scene.stack.client() as client, records_of(url, scene.stack.data / "artifacts", scene.aside) as records:
         judge(row, load.posted, client, records)
+        if fault.stubborn:
+            made = sum(each.kind in ("predict", "table") for each in load.posted if each.job_id)
+            row.recorded_twice += max(0, records.accepted("predict") - made)
         if fault.broker and (late := sum(each.seconds > QUICK_S for each in load.posted)):
             row.late_posts = late
             row.notes.append(f"{late} POSTs took longer than {QUICK_S:g} s")

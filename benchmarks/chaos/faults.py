@@ -77,7 +77,7 @@ class Scene:
 class Fault:
     """A fault: its letter, what it is, what it needs (postgres, mlflow, tmpfs), and settings of the stack it runs on.
 
-    `broker`: only the broker is hurt, so every POST must be answered as quickly as ever.
+    `broker`: only the broker is hurt, so every POST must be answered as quickly as ever. `stubborn`: see `Load`.
     """
 
     key: str
@@ -86,6 +86,7 @@ class Fault:
     needs: str = ""
     settings: tuple[tuple[str, str], ...] = ()
     broker: bool = False
+    stubborn: bool = False
 
 
 def kill_children(scene: Scene) -> None:

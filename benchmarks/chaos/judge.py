@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import httpx
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from benchmarks.chaos.load import Posted
 from ml.model_file import load
@@ -92,6 +92,11 @@ class LedgerRecords:
             found = versions.get(tx, "default", version)
         files = [folder / found.artifact for folder in self._folders] if found else []
         return next(((file, found.sha256) for file in files if found and file.exists()), None)
+
+    def accepted(self, kind: str) -> int:
+        """How many jobs of this kind there are."""
+        with self._database.read() as tx:
+            return int(tx.execute(select(func.count()).select_from(jobs).where(jobs.c.kind == kind)).scalar_one())
 
     def entries(self) -> Counter[str]:
         """See `Records.entries`."""

@@ -5,12 +5,17 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import httpx
 
 Row = list[float]
+Headers = Mapping[str, str]
+NONE: Headers = {}
+CSV: Headers = {"Content-Type": "text/csv"}
+STUBBORN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +35,14 @@ class Load:
 
     Of a hundred jobs 90 are predictions of 1 to 4 rows as JSON, four are CSV tables of 40 rows, three generate a small
     dataset and three upload one: so every queue has work, and the loop has evidence to check and train on.
+    A stubborn client gives each job an Idempotency-Key, waits for its end, and posts again until it has an answer.
     """
 
     client: httpx.Client
     jobs: int
     rate: float
     seed: int
+    stubborn: bool = False
     posted: list[Posted] = field(default_factory=list)
 
     def start(self) -> None:
@@ -56,41 +63,51 @@ class Load:
                 pool.submit(self._post, chance.choice(MIX), _rows(chance, 4), n)
 
     def _post(self, kind: str, rows: list[Row], n: int) -> None:
-        began = time.monotonic()
+        number, began = self.seed * 100_000 + n, time.monotonic()
+        more = {"Idempotency-Key": f"key-{number}", "Prefer": "wait=5"} if self.stubborn else {}
+        while True:
+            taken, refusal = self._once(kind, rows, number, more)
+            if taken or not self.stubborn or time.monotonic() - began > STUBBORN_S:
+                break
+            time.sleep(0.5)
+        self.posted.append(Posted(kind, rows, time.monotonic() - began, taken, refusal))
+
+    def _once(self, kind: str, rows: list[Row], number: int, more: Headers) -> tuple[str | None, str]:
+        """The id, or why there is none."""
         try:
-            answer = _SEND[kind](self.client, rows, self.seed * 100_000 + n)
+            answer = _SEND[kind](self.client, rows, number, more)
         except httpx.HTTPError as fault:
-            self.posted.append(Posted(kind, rows, time.monotonic() - began, None, type(fault).__name__))
-            return
+            return None, type(fault).__name__
         taken = answer.json()["id"] if answer.status_code in (200, 202) else None
-        self.posted.append(Posted(kind, rows, time.monotonic() - began, taken, "" if taken else str(answer.status_code)))
+        return taken, "" if taken else str(answer.status_code)
 
 
 def _rows(chance: random.Random, most: int) -> list[Row]:
     return [[chance.gauss(0, 1), chance.gauss(0, 1)] for _ in range(chance.randint(1, most))]
 
 
-def _predict(client: httpx.Client, rows: list[Row], _: int) -> httpx.Response:
-    return client.post("/predict", json={"model": "default", "instances": rows})
+def _predict(client: httpx.Client, rows: list[Row], _: int, more: Headers) -> httpx.Response:
+    return client.post("/predict", json={"model": "default", "instances": rows}, headers=more)
 
 
-def _table(client: httpx.Client, rows: list[Row], _: int) -> httpx.Response:
+def _table(client: httpx.Client, rows: list[Row], _: int, more: Headers) -> httpx.Response:
     lines = ["x1,x2", *(f"{x1!r},{x2!r}" for x1, x2 in rows * 10)]
-    return client.post("/predict?model=default", content="\n".join(lines), headers={"Content-Type": "text/csv"})
+    return client.post("/predict?model=default", content="\n".join(lines), headers={**CSV, **more})
 
 
-def _generate(client: httpx.Client, _: list[Row], n: int) -> httpx.Response:
-    return client.post("/generate", json={"samples": 120, "features": 2, "noise": 0.05, "drift": "none", "seed": n})
+def _generate(client: httpx.Client, _: list[Row], n: int, more: Headers) -> httpx.Response:
+    asked = {"samples": 120, "features": 2, "noise": 0.05, "drift": "none", "seed": n}
+    return client.post("/generate", json=asked, headers=more)
 
 
-def _upload(client: httpx.Client, rows: list[Row], _: int) -> httpx.Response:
-    return upload(client, "default", rows * 5)
+def _upload(client: httpx.Client, rows: list[Row], _: int, more: Headers) -> httpx.Response:
+    return upload(client, "default", rows * 5, more)
 
 
-def upload(client: httpx.Client, model: str, rows: list[Row]) -> httpx.Response:
+def upload(client: httpx.Client, model: str, rows: list[Row], more: Headers = NONE) -> httpx.Response:
     """Post rows as a dataset, each with the label of the built-in model's world."""
     lines = ["x1,x2,label", *(f"{x1!r},{x2!r},{int(x1 + x2 > 0)}" for x1, x2 in rows)]
-    return client.post(f"/datasets?model={model}", content="\n".join(lines), headers={"Content-Type": "text/csv"})
+    return client.post(f"/datasets?model={model}", content="\n".join(lines), headers={**CSV, **more})
 
 
 def training_rows(count: int = 240) -> list[Row]:

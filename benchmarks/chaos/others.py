@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from benchmarks import processes
-from benchmarks.chaos.faults import Fault, Scene, broker_killed, disk_full
+from benchmarks.chaos.faults import Fault, Scene, api_killed, broker_killed, disk_full
 from benchmarks.chaos.servers import Missing
 from benchmarks.stack import until
 
@@ -101,6 +101,7 @@ OTHERS = {
         Fault("t", "SIGTERM of the stack under load and start, twice", stopped_and_started),
         Fault("u", "PostgreSQL restarted ×5", postgres_restarted, "postgres"),
         Fault("v", "disk full for 10 s while 400,000 rows are answered", disk_full_of_an_answer, "tmpfs"),
+        Fault("l2", "API kill -9 ×4, every client waits and repeats with its Idempotency-Key", api_killed, stubborn=True),
         Fault("w", "broker on an empty folder while 400,000 rows are answered", broker_emptied, broker=True),
         Fault("x", "sweeper, beat, Flower and MLflow kill -9 ×5", helpers_killed),
         Fault("y", "workers kill -9 whenever they hold a job, for 20 s", claims_killed),
