@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,6 +42,8 @@ def furthest(artifacts: Artifacts, job_id: str) -> Note | None:
 class Partial:
     """The answer of one claim. A context: it closes the file, and leaves it for the next claim where there is one.
 
+    What fails before it is further than what it began with leaves nothing: on a full disk each new try would fill it more.
+
     Args:
         token: names the claim, and no other one ever.
     """
@@ -50,6 +53,7 @@ class Partial:
         self._note_name = f"results/{job_id}/{token}.note"
         self.note = Note(source=source, version=version, answer=f"results/{job_id}/{token}.arrow")
         self.labels: Counter[str] = Counter()
+        self._adopted = self._kept = 0  # rows
         path = artifacts.path(self.note.answer)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file: BinaryIO = path.open("xb")
@@ -58,15 +62,19 @@ class Partial:
     def __enter__(self) -> Partial:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
+        with suppress(OSError) if fault else nullcontext():  # a full disk takes what is still to be flushed no more than before
+            self._file.close()
+        if fault and self._kept <= self._adopted:
+            for name in (self.note.answer, self._note_name):
+                self._artifacts.remove(name)
 
     def adopt(self, before: Note) -> None:
         """Begin with what an earlier claim has made."""
         with self._artifacts.path(before.answer).open("rb") as file:
             while (left := before.size - self._file.tell()) > 0:
                 self._file.write(file.read(min(COPIED, left)) or _cut_short(before))
-        self.note.done = before.done
+        self.note.done = self._adopted = before.done
         self.labels = Counter(before.labels)
         self.keep()
 
@@ -83,6 +91,7 @@ class Partial:
         self._sync()
         self.note.size, self.note.labels = self._file.tell(), dict(self.labels)
         self._artifacts.write(self._note_name, [msgspec.json.encode(self.note)])
+        self._kept = self.note.done
 
     def finish(self) -> str:
         """End the stream. Returns the artifact's name."""

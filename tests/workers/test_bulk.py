@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
 import signal
 import subprocess
@@ -268,6 +269,23 @@ def test_a_note_without_its_file_is_no_beginning(house: House, monkeypatch: pyte
     assert partial.furthest(house.room.artifacts, job_id) is None
     monkeypatch.setattr(bulk, "predict", predict)
     carry(house, job_id)
+    answered(house, job_id)
+
+
+def test_tries_on_a_full_disk_leave_no_more_than_the_furthest(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One try comes to the fifth chunk, three fail at once: its file and note are all that lies there, and it is gone on with."""
+    job_id = posted(trained(house))
+    full = OSError(errno.ENOSPC, "No space left on device")
+    for at in (5, 1, 1, 1):
+        monkeypatch.setattr(bulk, "predict", Dies(at, full))
+        carry(house, job_id)
+        assert house.job(job_id).status == "queued"
+    left = sorted(path.suffix for path in (house.room.artifacts.path(f"results/{job_id}")).iterdir())
+    assert left == [".arrow", ".note"]
+    rest = Dies(100)
+    monkeypatch.setattr(bulk, "predict", rest)
+    carry(house, job_id)
+    assert rest.rows == 6 * CHUNK
     answered(house, job_id)
 
 
