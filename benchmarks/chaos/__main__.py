@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import shutil
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 
 from benchmarks.chaos import clock, containers, naive, table
-from benchmarks.chaos.faults import FAULTS, Fault, Scene, tmpfs
+from benchmarks.chaos.faults import FAULTS, Fault, Scene
 from benchmarks.chaos.judge import Row, judge, records_of, wait_done
 from benchmarks.chaos.load import Load
 from benchmarks.chaos.others import OTHERS
-from benchmarks.chaos.servers import Missing, MlflowServer, Postgres
-from benchmarks.stack import Stack, until
+from benchmarks.chaos.servers import Missing
+from benchmarks.chaos.stages import Stages
+from benchmarks.stack import until
 
 MARGIN_S = 15.0  # beyond lease and work, after the end of the fault
 QUICK_S = 2.0  # no POST takes longer while only the broker is hurt
-DISK_MB = 700
 ALL = {**FAULTS, **OTHERS}
 TITLES = {
     **{key: fault.title for key, fault in ALL.items()},
@@ -39,9 +38,10 @@ def main() -> int:
     print(f"{asked.jobs} jobs at {asked.rate:g}/s a trial, lease {asked.lease:g} s, {os.cpu_count()} cores", flush=True)
     print(table.HEAD, flush=True)
     rows: list[Row] = []
-    for key in asked.faults.split(","):
-        for trial in range(asked.first, asked.first + asked.trials):
-            for row in _rows(key, trial, asked):
+    trials = range(asked.first, asked.first + asked.trials)
+    with Stages(asked.lease, asked.postgres, asked.one_stack) as stages:
+        for key, trial in product(asked.faults.split(","), trials):
+            for row in _rows(key, trial, asked, stages):
                 row.load = os.getloadavg()[0]
                 print(table.line(row), flush=True)
                 rows.append(row)
@@ -59,13 +59,14 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=80.0, help="jobs posted a second")
     parser.add_argument("--lease", type=float, default=30.0, help="JOB_LEASE_S of the stack")
     parser.add_argument("--postgres", action="store_true", help="the ledger on a PostgreSQL of our own")
+    parser.add_argument("--one-stack", action="store_true", help="faults that need nothing of their own share one stack: quicker")
     parser.add_argument("--compose", action="store_true", help="also fault p, in containers (COMPOSE_COMMAND)")
     parser.add_argument("--no-naive", action="store_true", help="leave plain Celery out of a, b, d and e")
     parser.add_argument("--keep", action="store_true", help="keep the folders of trials that broke a promise")
     return parser.parse_args()
 
 
-def _rows(key: str, trial: int, asked: argparse.Namespace) -> Iterator[Row]:
+def _rows(key: str, trial: int, asked: argparse.Namespace, stages: Stages) -> Iterator[Row]:
     """The rows of one trial; what cannot be done here says why in its notes."""
     try:
         if key == "o":
@@ -74,7 +75,7 @@ def _rows(key: str, trial: int, asked: argparse.Namespace) -> Iterator[Row]:
         if key == "p":
             yield containers.trial(asked.jobs, asked.rate, asked.compose)
             return
-        yield _trial(ALL[key], trial, asked)
+        yield _trial(ALL[key], trial, asked, stages)
         if key in naive.FAULTS and not asked.no_naive:
             yield naive.trial(key, asked.jobs, asked.rate, trial)
     except Missing as missing:
@@ -84,11 +85,11 @@ def _rows(key: str, trial: int, asked: argparse.Namespace) -> Iterator[Row]:
         yield Row(key, "ours", lost=asked.jobs, notes=[f"the trial ended with {type(fault).__name__}: {fault}"])
 
 
-def _trial(fault: Fault, trial: int, asked: argparse.Namespace) -> Row:
+def _trial(fault: Fault, trial: int, asked: argparse.Namespace, stages: Stages) -> Row:
     row = Row(fault.key, "ours", notes=[f"{fault.title}; {'PostgreSQL' if asked.postgres else 'SQLite'}"])
     folder = Path(tempfile.mkdtemp(prefix=f"chaos-{fault.key}-"))
     try:
-        with _scene(fault, trial, asked, folder) as scene:
+        with stages.scene(fault, trial, folder) as scene:
             _play(fault, scene, Load(scene.stack.client(), asked.jobs, asked.rate, trial, fault.stubborn), row)
     finally:
         if row.kept or not asked.keep:
@@ -98,39 +99,16 @@ def _trial(fault: Fault, trial: int, asked: argparse.Namespace) -> Row:
     return row
 
 
-@contextmanager
-def _scene(fault: Fault, trial: int, asked: argparse.Namespace, folder: Path) -> Iterator[Scene]:
-    """The stack, with what the fault needs beside it."""
-    settings = {"JOB_LEASE_S": f"{asked.lease:g}", **dict(fault.settings)}
-    with ExitStack() as after:
-        postgres = mlflow = None
-        if asked.postgres or fault.needs == "postgres":
-            folder.chmod(0o711)  # its user must find its own folder
-            postgres = Postgres(folder / "postgres")
-            after.callback(postgres.remove)
-            postgres.start()
-            settings["DATABASE_URL"] = postgres.url
-        if fault.needs == "mlflow":
-            mlflow = MlflowServer(folder / "mlflow")
-            after.callback(mlflow.remove)
-            mlflow.start()
-            settings["MLFLOW_TRACKING_URI"] = mlflow.url
-        if fault.needs == "tmpfs":
-            after.enter_context(tmpfs(folder / "stack", DISK_MB))
-        stack = Stack(folder / "stack", **settings)
-        after.callback(stack.kill_all)
-        stack.start()
-        yield Scene(stack, asked.lease, random.Random(trial), postgres, mlflow)
-
-
 def _play(fault: Fault, scene: Scene, load: Load, row: Row) -> None:
+    url = scene.stack.ledger_url
+    with records_of(url) as records:
+        before = records.accepted("predict")
     load.start()
     time.sleep(2.0)
     fault.strike(scene)
     ended = time.monotonic()
     load.join()
     ids = [each.job_id for each in load.posted if each.job_id]
-    url = scene.stack.ledger_url
     wait_done(url, ids, scene.lease_s + MARGIN_S + scene.work_s)
     row.done_s = time.monotonic() - ended
     until(scene.stack.answers, 30, "the API serves")
@@ -138,7 +116,7 @@ def _play(fault: Fault, scene: Scene, load: Load, row: Row) -> None:
         judge(row, load.posted, client, records)
         if fault.stubborn:
             made = sum(each.kind in ("predict", "table") for each in load.posted if each.job_id)
-            row.recorded_twice += max(0, records.accepted("predict") - made)
+            row.recorded_twice += max(0, records.accepted("predict") - before - made)
         if fault.broker and (late := sum(each.seconds > QUICK_S for each in load.posted)):
             row.late_posts = late
             row.notes.append(f"{late} POSTs took longer than {QUICK_S:g} s")

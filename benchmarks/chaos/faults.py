@@ -78,6 +78,7 @@ class Fault:
     """A fault: its letter, what it is, what it needs (postgres, mlflow, tmpfs), and settings of the stack it runs on.
 
     `broker`: only the broker is hurt, so every POST must be answered as quickly as ever. `stubborn`: see `Load`.
+    `trains`: it needs models that have never been trained.
     """
 
     key: str
@@ -87,6 +88,7 @@ class Fault:
     settings: tuple[tuple[str, str], ...] = ()
     broker: bool = False
     stubborn: bool = False
+    trains: bool = False
 
 
 def kill_children(scene: Scene) -> None:
@@ -290,7 +292,7 @@ FAULTS = {
         Fault("a", "kill -9 of a pool child ×5", kill_children),
         Fault("b3", "kill -9 of the worker trees ×3", kill_tree_3),
         Fault("b12", "kill -9 of the worker trees ×12", kill_tree_12),
-        Fault("c", "SIGTERM, 10 s, SIGKILL; three 20 s trainings run", stop_trainings),
+        Fault("c", "SIGTERM, 10 s, SIGKILL; three 20 s trainings run", stop_trainings, trains=True),
         Fault("d1", "broker kill -9 for 3 s, append-only file kept", broker_killed, broker=True),
         Fault("d2", "broker kill -9 for 3 s, its memory lost", broker_forgets, broker=True),
         Fault("e", "every key of the broker deleted (FLUSHALL)", flush, broker=True),
@@ -300,7 +302,7 @@ FAULTS = {
         Fault("h", "trainings that segfault, kill the worker, eat memory, never return", poison, "", (("JOB_LIMIT_S", "15"),)),
         Fault("i", "broker full for 8 s", broker_full, broker=True),
         Fault("j", "PostgreSQL kill -9 for 3 s", postgres_killed, "postgres"),
-        Fault("k", "workers SIGSTOP beyond their lease, then CONT", worker_frozen),
+        Fault("k", "workers SIGSTOP beyond their lease, then CONT", worker_frozen, trains=True),
         Fault("l", "API kill -9 ×4 between accept and ring", api_killed),
         Fault("m", "MLflow away during a training and a model load", registry_away, "mlflow"),
         Fault("n", "disk full for 10 s", disk_full, "tmpfs"),

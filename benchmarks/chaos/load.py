@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class Load:
     rate: float
     seed: int
     stubborn: bool = False
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
     posted: list[Posted] = field(default_factory=list)
 
     def start(self) -> None:
@@ -64,7 +66,7 @@ class Load:
 
     def _post(self, kind: str, rows: list[Row], n: int) -> None:
         number, began = self.seed * 100_000 + n, time.monotonic()
-        more = {"Idempotency-Key": f"key-{number}", "Prefer": "wait=5"} if self.stubborn else {}
+        more = {"Idempotency-Key": f"{self.name}-{number}", "Prefer": "wait=5"} if self.stubborn else {}
         while True:
             taken, refusal = self._once(kind, rows, number, more)
             if taken or not self.stubborn or time.monotonic() - began > STUBBORN_S:

@@ -106,6 +106,6 @@ OTHERS = {
         Fault("x", "sweeper, beat, Flower and MLflow kill -9 ×5", helpers_killed),
         Fault("y", "workers kill -9 whenever they hold a job, for 20 s", claims_killed),
         Fault("z1", "broker kill -9, its append-only log damaged", broker_damaged, broker=True),
-        Fault("z2", "MLflow's folder away for 25 s during a training", store_moved),
+        Fault("z2", "MLflow's folder away for 25 s during a training", store_moved, trains=True),
     )
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,7 +14,9 @@ from flask import Flask
 from sqlalchemy import event, func, select
 
 from api import front
+from api.app import close, create_app
 from problems.rows import PackedRows
+from settings import Settings
 from storage import jobs
 from storage.database import FAULTS, Database
 from storage.schema import idempotency
@@ -103,6 +107,19 @@ def test_a_failed_commit_is_503_and_the_next_one_works(app: Flask, ask: Ask, mon
     assert int(answer.headers["Retry-After"]) >= 1
     assert count(parts.database) == 0
     assert ask("POST", "/predict", json=BODY).status_code == 202
+
+
+def test_no_post_waits_for_a_broker_that_is_stopped(settings: Settings) -> None:
+    """It takes connections and never says a word: each POST of each kind is 202 within two seconds all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        app = create_app(settings, Database(settings.ledger_url), f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        client, headers, slowest = app.test_client(), {"Authorization": f"Bearer {KEY}"}, 0.0
+        for path, body in [("/predict", BODY), ("/generate", {"model": "plane", "samples": 10})] * 3:
+            began = time.monotonic()
+            assert client.post(path, json=body, headers=headers).status_code == 202
+            slowest = max(slowest, time.monotonic() - began)
+        assert slowest < 2
+        close(app)
 
 
 def test_the_same_key_gives_the_same_job_and_another_body_is_refused(ask: Ask, database: Database) -> None:
