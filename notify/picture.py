@@ -61,7 +61,9 @@ def draw(course: Course) -> bytes:
     axes.axhline(course.threshold, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     for at, happened in course.events:
         mark, colour = MARKS[happened]
-        axes.plot([_day(at)], [np.interp(at, moments, values)], marker=f"${mark}$", markersize=11, color=_hex(colour))
+        below = -11 if happened == "alarm" else 5  # points: the training that answers an alarm comes at the same moment
+        place = (_day(at), float(np.interp(at, moments, values)))
+        axes.annotate(mark, place, (0, below), textcoords="offset points", ha="center", va="center", size=13, color=_hex(colour))
     axes.set_ylabel(course.metric, color=INK)
     axes.margins(y=0.18)
     axes.grid(color=GRID, linewidth=0.6)

@@ -20,7 +20,7 @@ def picture(tx: Connection, name: str, problem: Problem, now: float) -> bytes | 
     model = models.get(tx, name)
     points = [point for check in reversed(checks.listed(tx, name, CHECKS, None).entries) if (point := _point(check))]
     if model is not None and model.performance is not None:
-        points.append((now, model.performance))
+        points.append((max(now, points[-1][0] if points else now), model.performance))
     if len(points) < 2:
         return None
     since = points[0][0]

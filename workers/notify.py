@@ -126,7 +126,7 @@ def _picture(room: Room, tx: Connection, incident: Incident) -> bytes | None:
     if incident.model is None or incident.key.partition(":")[0] not in PICTURED or room.settings.discord_webhook_url is None:
         return None
     model = models.get(tx, incident.model)
-    return None if model is None else course.picture(tx, model.name, model.problem, incident.updated_at)
+    return None if model is None else course.picture(tx, model.name, model.problem, room.clock())
 
 
 def links(settings: Settings) -> tuple[tuple[str, str], ...]:
