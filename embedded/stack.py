@@ -115,6 +115,7 @@ def _flower(settings: Settings, home: Home, env: dict[str, str]) -> Group:
         "FLOWER_BASIC_AUTH": login or home.kept_secret("flower_auth", prefix="flower:"),
         "FLOWER_READ_ONLY": "true",
         "FLOWER_PERSISTENT": "true",
+        "FLOWER_MAX_TASKS": "10000",  # else it keeps ten times as many, in memory
         "FLOWER_DB": str(home.root / "flower" / "tasks"),
     }
     url = f"http://127.0.0.1:{settings.flower_port}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,8 +122,7 @@ def judge(row: Row, posted: Sequence[Posted], client: httpx.Client, records: Rec
     accepted = [each for each in posted if each.job_id]
     row.accepted, row.rejected = len(accepted), len(posted) - len(accepted)
     row.slowest_post_s = max((each.seconds for each in posted), default=0.0)
-    found = {each.job_id: client.get(f"/jobs/{each.job_id}") for each in accepted}
-    known = {job_id: answer.json() for job_id, answer in found.items() if answer.status_code == 200}
+    known = _jobs(client, [each.job_id for each in accepted if each.job_id])
     row.lost = sum(1 for each in accepted if known.get(each.job_id, {"status": "queued"})["status"] in OPEN)
     failed = [job for job in known.values() if job["status"] not in ("succeeded", *OPEN)]
     row.false_failures = len(failed)
@@ -166,5 +166,13 @@ def _twice(accepted: Sequence[Posted], known: dict[str | None, Any], records: Re
     ids = [each.job_id for each in accepted if each.job_id]
     entries = records.entries()
     twice = sum(max(0, entries[job_id] - 1) for job_id in ids)
-    ended = [job for job in known.values() if job["status"] not in OPEN]
-    return twice + sum(1 for job in ended if client.get(f"/jobs/{job['id']}").json() != job)
+    ended = {job_id: job for job_id, job in known.items() if job_id and job["status"] not in OPEN}
+    again = _jobs(client, list(ended))
+    return twice + sum(1 for job_id, job in ended.items() if again.get(job_id) != job)
+
+
+def _jobs(client: httpx.Client, ids: Sequence[str]) -> dict[str | None, Any]:
+    """Those of the jobs that exist, as the API shows them."""
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda job_id: client.get(f"/jobs/{job_id}"), ids)
+        return {job_id: answer.json() for job_id, answer in zip(ids, answers, strict=True) if answer.status_code == 200}

@@ -51,8 +51,7 @@ def postgres_restarted(scene: Scene) -> None:
 
 def broker_emptied(scene: Scene) -> None:
     """The broker starts on an empty folder, with a large job under way."""
-    scene.predict_many(400_000)
-    time.sleep(2.0)
+    scene.predict_many(1_000_000)
     scene.stack.broker().config_set("appendonly", "no")
     processes.kill([scene.stack.broker_pid()])
     shutil.rmtree(scene.stack.data / "broker" / "appendonlydir", ignore_errors=True)
@@ -68,8 +67,7 @@ def broker_damaged(scene: Scene) -> None:
 
 def disk_full_of_an_answer(scene: Scene) -> None:
     """The disk fills up while a large answer is written."""
-    scene.predict_many(400_000)
-    time.sleep(1.0)
+    scene.predict_many(2_000_000)
     disk_full(scene)
 
 
@@ -100,9 +98,9 @@ OTHERS = {
         Fault("s", "sweeper SIGSTOP 40 s, broker wiped ×8, then the workers killed", sweeper_frozen),
         Fault("t", "SIGTERM of the stack under load and start, twice", stopped_and_started),
         Fault("u", "PostgreSQL restarted ×5", postgres_restarted, "postgres"),
-        Fault("v", "disk full for 10 s while 400,000 rows are answered", disk_full_of_an_answer, "tmpfs"),
+        Fault("v", "disk full for 10 s while 2,000,000 rows are answered", disk_full_of_an_answer, "tmpfs"),
         Fault("l2", "API kill -9 ×4, every client waits and repeats with its Idempotency-Key", api_killed, stubborn=True),
-        Fault("w", "broker on an empty folder while 400,000 rows are answered", broker_emptied, broker=True),
+        Fault("w", "broker on an empty folder while 1,000,000 rows are answered", broker_emptied, broker=True),
         Fault("x", "sweeper, beat, Flower and MLflow kill -9 ×5", helpers_killed),
         Fault("y", "workers kill -9 whenever they hold a job, for 20 s", claims_killed),
         Fault("z1", "broker kill -9, its append-only log damaged", broker_damaged, broker=True),

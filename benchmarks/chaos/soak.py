@@ -40,11 +40,11 @@ def main() -> int:
     try:
         stack.start()
         load = Load(stack.client(), int(asked.minutes * 60 * asked.rate), asked.rate, 0)
-        row, samples = _run(stack, load)
+        flat = _print(_run(stack, load))
+        row = _judged(stack, load)
     finally:
         stack.stop()
         shutil.rmtree(folder, ignore_errors=True)
-    flat = _print(samples)
     print(
         f"\n{row.accepted} accepted, {row.rejected} rejected, {row.lost} lost, {row.false_failures} false failures, "
         f"{row.recorded_twice} recorded twice, slowest POST {row.slowest_post_s:.2f} s; {'; '.join(row.notes)}"
@@ -52,7 +52,7 @@ def main() -> int:
     return 0 if flat and row.kept else 1
 
 
-def _run(stack: Stack, load: Load) -> tuple[Row, dict[str, list[Sample]]]:
+def _run(stack: Stack, load: Load) -> dict[str, list[Sample]]:
     samples: dict[str, list[Sample]] = defaultdict(list)
     load.start()
     began = time.monotonic()
@@ -63,13 +63,17 @@ def _run(stack: Stack, load: Load) -> tuple[Row, dict[str, list[Sample]]]:
             samples[name].append(Sample(processes.resident_mb(each.pid), processes.open_files(each.pid)))
         broker = stack.broker_pid()
         samples[f"broker {broker}"].append(Sample(processes.resident_mb(broker), processes.open_files(broker)))
+    return samples
+
+
+def _judged(stack: Stack, load: Load) -> Row:
     load.join()
     ids = [each.job_id for each in load.posted if each.job_id]
     wait_done(stack.ledger_url, ids, 60.0)
     row = Row("soak", "ours")
     with stack.client() as client, records_of(stack.ledger_url, stack.data / "artifacts") as records:
         judge(row, load.posted, client, records)
-    return row, samples
+    return row
 
 
 def _print(samples: dict[str, list[Sample]]) -> bool:
