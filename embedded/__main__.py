@@ -18,7 +18,7 @@ from embedded.home import AlreadyRunning, Home
 from embedded.stack import Group, Stack
 from embedded.supervisor import Event, StartFailed, Supervisor
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0  # a small or busy machine may need two minutes
 DEMO_INTERVAL_S = 3.0
 
 
