@@ -8,21 +8,68 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 VERSION = "0.1.0"
 EXAMPLE_API_KEY = "your-secure-api-key-here"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+IN_FILES = {  # what holds a secret, or an address with a password in it
+    *("api_key", "metrics_token", "dashboard_password", "flower_basic_auth"),
+    *("redis_url", "database_url", "mlflow_tracking_uri", "discord_webhook_url", "apprise_urls", "kuma_push_url"),
+}
 DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 
 
 class WrongSetting(ValueError):
     """A variable holds something that the program cannot work with; the text is one line for a person."""
+
+
+class Files(PydanticBaseSettingsSource):
+    """What may be secret, from files: `NAME_FILE` names one, whose content without the space around it is NAME's value."""
+
+    def __init__(self, settings: type[BaseSettings], given: Mapping[str, str | None]) -> None:
+        """`given`: the environment and `.env`, names in lower case."""
+        super().__init__(settings)
+        self._given = given
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The value, under the first name that the field is read by."""
+        names = field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else [field_name]
+        for name in map(str, names):
+            file = self._given.get(f"{name}_file".lower())
+            if file:
+                if self._given.get(name.lower()):
+                    raise WrongSetting(f"{name.upper()} and {name.upper()}_FILE are both set: expected one of them.")
+                return _content(name.upper(), file), str(names[0]), False
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        fields = {name: field for name, field in self.settings_cls.model_fields.items() if name in IN_FILES}
+        found = (self.get_field_value(field, name) for name, field in fields.items())
+        return {key: value for value, key, _ in found if value is not None}
+
+
+def _content(name: str, file: str) -> str:
+    try:
+        text = Path(file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as fault:
+        raise WrongSetting(f"{name}_FILE={file}: expected a file that can be read ({type(fault).__name__}).") from None
+    if not text:
+        raise WrongSetting(f"{name}_FILE={file}: expected a file with a value, got an empty one.")
+    return text
 
 
 class Settings(BaseSettings):
@@ -85,6 +132,22 @@ class Settings(BaseSettings):
     no_model_wait_s: float = Field(60.0, ge=0, le=86_400, description="seconds a prediction waits for a first champion")
     rate_limit: str = Field("", description="requests per token, as 100/minute; empty: none")
     retention_days: float = Field(90.0, gt=0, description="days that finished jobs are kept")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, then `.env`; what may be secret also from files that these name."""
+        given: dict[str, str | None] = {}
+        for source in (dotenv_settings, env_settings):
+            if isinstance(source, DotEnvSettingsSource | EnvSettingsSource):
+                given |= source.env_vars
+        return init_settings, env_settings, dotenv_settings, file_secret_settings, Files(settings_cls, given)
 
     @field_validator("rate_limit")
     @classmethod
