@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from api.asking import preferred_wait_s
@@ -54,7 +55,13 @@ def read_head(data: bytes) -> Head | None:
         if len(data) >= MOST_HEAD:
             raise NotPlain
         return None
-    fields = _fields(data[len(REQUEST) : end].decode("latin-1"))
+    return _read(data[:end])
+
+
+@lru_cache(maxsize=512)
+def _read(head: bytes) -> Head:
+    """A client says the same again and again."""
+    fields = _fields(head[len(REQUEST) :].decode("latin-1"))
     length = fields.get("content-length", "")
     if not length.isdecimal() or not 0 < int(length[:9]) <= MOST_BODY or len(length) > 9:
         raise NotPlain
@@ -68,7 +75,7 @@ def read_head(data: bytes) -> Head | None:
         raise NotPlain
     given = fields.get("x-request-id", "")
     sane = given if SANE.fullmatch(given) else None
-    return Head(end + len(END), int(length), token.strip(), preferred_wait_s(fields.get("prefer", "")), sane)
+    return Head(len(head) + len(END), int(length), token.strip(), preferred_wait_s(fields.get("prefer", "")), sane)
 
 
 def _fields(text: str) -> dict[str, str]:

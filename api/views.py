@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -29,13 +30,17 @@ Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
 def moment(at: float | None) -> str | None:
     """Epoch seconds as RFC 3339 in UTC, to the millisecond; None stays None."""
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    return None if at is None else _moment(at)
 
 
 def _moment(at: float) -> str:
-    return str(moment(at))
+    second, millis = divmod(int(1000 * at + 0.0005), 1000)  # a float may lie a little before the millisecond that it stands for
+    return f"{_second(second)}.{millis:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat()
 
 
 def _raw(text: str | None) -> msgspec.Raw:

@@ -1,4 +1,4 @@
-"""The bell: rings after commit, best effort, from a thread of its own, so that a dead broker delays nobody.
+"""The bell: rings after commit, best effort, and so that a dead broker delays nobody.
 
 A doorbell that does not get through is no loss: the job is in the ledger, and the sweeper rings again.
 """
@@ -11,14 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from jobs.kinds import GROUP, QUARANTINE, Kind
+from jobs.line import BROKER_FAULTS, Line
 from jobs.messages import Heard, Ring, celery_message
 
 DONE = "continual.done"  # the channel on which workers say which jobs have ended
-BROKER_FAULTS = (redis.RedisError, OSError)
 
 
 def grouped(jobs: Iterable[tuple[str, Kind, str]]) -> list[Ring]:
@@ -43,18 +41,15 @@ def publish(broker: redis.Redis, ring: Ring, request_id: str | None = None) -> N
     Raises:
         any of BROKER_FAULTS: the broker did not take it.
     """
-    said = Heard(ring.kind, ring.task_id, ring.job_ids, request_id)
-    broker.lpush(ring.queue, msgspec.json.encode(celery_message(said, ring.queue)))
+    broker.lpush(ring.queue, _message(ring, request_id))
 
 
-def ringer(redis_url: str) -> redis.Redis:
-    """A connection for those who only ring: they must never hang on a stopped broker, since the sweeper rings again."""
-    once_more = Retry(NoBackoff(), 1)  # the broker may have been started afresh since the last ring
-    return redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2, socket_keepalive=True, retry=once_more)
+def _message(ring: Ring, request_id: str | None) -> bytes:
+    return msgspec.json.encode(celery_message(Heard(ring.kind, ring.task_id, ring.job_ids, request_id), ring.queue))
 
 
 class Bell:
-    """Rings doorbells and announces ends from a background thread.
+    """Rings doorbells and announces ends: at once where that cannot block, else from a background thread.
 
     Args:
         redis_url: the broker.
@@ -62,8 +57,9 @@ class Bell:
     """
 
     def __init__(self, redis_url: str, on_fault: Callable[[str], None]) -> None:
-        self._redis = ringer(redis_url)
-        self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._line = Line(redis_url)
+        self._talking = threading.Lock()
+        self._waiting: queue.SimpleQueue[tuple[bytes | str, ...] | None] = queue.SimpleQueue()
         self._on_fault = on_fault
         self._down = False
         self._thread = threading.Thread(target=self._run, name="bell", daemon=True)
@@ -72,15 +68,25 @@ class Bell:
     def ring(self, jobs: Iterable[tuple[str, Kind, str]], request_id: str | None = None) -> None:
         """Ring for committed jobs, given as (queue, kind, id); returns at once."""
         for ring in grouped(jobs):
-            self._waiting.put(lambda ring=ring: publish(self._redis, ring, request_id))  # type: ignore[misc]
+            self._deliver("LPUSH", ring.queue, _message(ring, request_id))
 
     def announce(self, job_ids: Sequence[str]) -> None:
         """Tell whoever waits for these jobs that they have ended; returns at once."""
-        text = ",".join(job_ids)
-        self._waiting.put(lambda: self._publish_done(text))
+        self._deliver("PUBLISH", DONE, ",".join(job_ids))
 
-    def _publish_done(self, text: str) -> None:
-        self._redis.publish(DONE, text)
+    def _deliver(self, *command: bytes | str) -> None:
+        if not self._said(*command):
+            self._waiting.put(command)
+
+    def _said(self, *command: bytes | str) -> bool:
+        if not self._waiting.empty() or not self._talking.acquire(blocking=False):
+            return False
+        try:
+            return self._line.say(*command)
+        except BROKER_FAULTS:
+            return False  # the thread finds out whether the broker is away, or only this connection is broken
+        finally:
+            self._talking.release()
 
     def close(self, timeout_s: float = 3.0) -> None:
         """Deliver what waits, then stop."""
@@ -88,9 +94,10 @@ class Bell:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        while (deliver := self._waiting.get()) is not None:
+        while (command := self._waiting.get()) is not None:
             try:
-                deliver()
+                with self._talking:
+                    self._line.ask(*command)
             except BROKER_FAULTS as fault:
                 self._note(
                     down=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,8 @@ import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from storage.dialects import fetch
 
 T = TypeVar("T")
 
@@ -27,7 +29,10 @@ PATIENCE = {
 }
 LAX_POOL = 1  # lax transactions have one user in a process: the front, or the predict worker
 LAX = {**PATIENCE, "options": "-c synchronous_commit=off"}
-LOG_PAGES = 1_000  # of 4 KiB: how long SQLite's write-ahead log may be before it is folded into the file
+LOG_PAGES = 1_000  # of 4 KiB: a write-ahead log of SQLite's that grew so long since the last look is looked at often
+ENDLESS_LOG = 16 * LOG_PAGES  # so long, it is ended with the writers kept out, for as long as its last pages take
+QUIET_S = 2.0  # between two looks while little is written: each costs two syncs
+RESTART_MS = 50
 BUSY_MS = 20_000  # one writer at a time in SQLite: how long the others queue up before they give up
 
 
@@ -46,15 +51,13 @@ class Database:
     Args:
         url: SQLAlchemy URL, `sqlite:///file` or `postgresql+psycopg://…`.
         pool_size: connections kept open; as many again may be opened for a while.
-        tidies: whether its commits fold SQLite's write-ahead log into the file early, which costs fsyncs: the sweeper's
-            do, each second, so that those that somebody waits for need not.
     """
 
-    def __init__(self, url: str, pool_size: int = 8, tidies: bool = False) -> None:
-        pages = LOG_PAGES if tidies else 4 * LOG_PAGES
-        self.engine = _engine(url, pool_size, {"synchronous": "FULL", "wal_autocheckpoint": pages})
+    def __init__(self, url: str, pool_size: int = 8) -> None:
+        self.engine = _engine(url, pool_size, {"synchronous": "FULL"})
         self.sqlite = self.engine.dialect.name == "sqlite"
-        self._lax = _engine(url, LAX_POOL, {"synchronous": "NORMAL", "wal_autocheckpoint": pages}, LAX)
+        self._lax = _engine(url, LAX_POOL, {"synchronous": "NORMAL"}, LAX)
+        self._tidy_at = 0.0  # steady seconds
         self._wal = 0  # the write-ahead log whose name is known to be durable
 
     @contextmanager
@@ -84,6 +87,24 @@ class Database:
             return
         with self.begin() as tx:  # a commit that flushes its own record has flushed all before it
             tx.exec_driver_sql("SELECT pg_logical_emit_message(true, 'harden', '')")
+
+    def tidy(self) -> int:
+        """Fold SQLite's write-ahead log into the file, beside those who write, if it is time to. Returns its length, pages.
+
+        A commit that has to do so makes everybody wait for the disk; so none does, until the log is very long because
+        nobody tidies. PostgreSQL looks after itself.
+        """
+        if not self.sqlite or time.monotonic() < self._tidy_at:
+            return 0
+        with closing(self.engine.raw_connection()) as connection:
+            ask = connection.cursor().execute
+            pages = int(ask("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
+            if pages > ENDLESS_LOG:  # there was no moment in which all of it was folded, so that it could begin anew
+                ask(f"PRAGMA busy_timeout={RESTART_MS}")  # who reads for long is not waited for
+                ask("PRAGMA wal_checkpoint(RESTART)").fetchone()
+                ask(f"PRAGMA busy_timeout={BUSY_MS}")
+        self._tidy_at = time.monotonic() + (QUIET_S if pages < LOG_PAGES else 0.0)
+        return pages
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -132,14 +153,14 @@ def _engine(url: str, pool_size: int, pragmas: Mapping[str, object], patience: M
 
 def _open_sqlite(pragmas: Mapping[str, object], connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
-    always = {"busy_timeout": BUSY_MS, "journal_mode": "WAL", "temp_store": "MEMORY"}
+    always = {"busy_timeout": BUSY_MS, "journal_mode": "WAL", "temp_store": "MEMORY", "wal_autocheckpoint": 4 * ENDLESS_LOG}
     for name, value in {**always, **pragmas}.items():
         connection.execute(f"PRAGMA {name}={value}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
     # A writer takes its place in the queue at once: upgrading from a read later would fail with SQLITE_BUSY.
-    connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get("read_only") else "BEGIN IMMEDIATE")
+    fetch(connection, "BEGIN" if connection.get_execution_options().get("read_only") else "BEGIN IMMEDIATE")
 
 
 def _sync_wal(database: Path, known: int) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 from sqlalchemy import Connection, Row, func, select, update
 
-from storage.dialects import execute_many, fetch, upsert
+from storage.dialects import fetch, fetch_many, upsert
 from storage.ids import first_id, new_id, time_of
 from storage.pages import Page, page
 from storage.schema import jobs
@@ -19,9 +19,8 @@ SKEW_S = 60.0  # by which the clocks of our hosts may differ
 RING_GRACE_S = 3.0  # a job that is still queued this long after its commit is rung again by the sweeper
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """A job about to be accepted.
+class NewJob(msgspec.Struct, frozen=True):
+    """A job about to be accepted. (Structs, this one and the next: made for each row, they cost a sixth of a dataclass.)
 
     `delay` is seconds until it is rung; `lane` names jobs that must not run side by side;
     `dedupe_key` makes a second insert of the same key a no-op.
@@ -50,8 +49,7 @@ class NewJob:
         return time_of(self.id)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """A row of the ledger; see `schema.jobs` for the columns."""
 
     id: str
@@ -77,8 +75,8 @@ class Job:
     request_id: str | None
 
 
-SEEN = [jobs.c[name] for name in Job.__slots__]
-SEEN_SQL = ", ".join(Job.__slots__)
+SEEN = [jobs.c[name] for name in Job.__struct_fields__]
+SEEN_SQL = ", ".join(Job.__struct_fields__)
 
 
 def job_of(row: Row[Any]) -> Job:
@@ -88,7 +86,7 @@ def job_of(row: Row[Any]) -> Job:
 def add(tx: Connection, new: Sequence[NewJob]) -> list[NewJob]:
     """Insert jobs as queued; those whose dedupe key is taken are left out. Returns the ones inserted, to be rung after commit."""
     plain = [job for job in new if job.dedupe_key is None]
-    execute_many(tx, _ADD, [_values(job) for job in plain])
+    fetch_many(tx, _ADD, [_values(job) for job in plain])
     return plain + [job for job in new if job.dedupe_key is not None and _add_once(tx, job)]
 
 
@@ -102,7 +100,7 @@ _COLUMNS = (
     *("id", "kind", "model", "queue", "status", "attempt", "failures", "max_attempts", "payload", "artifact"),
     *("created_at", "next_publish_at", "dedupe_key", "lane", "request_id"),
 )
-_ADD = f"INSERT INTO jobs ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)})"  # noqa: S608 - names of our own
+_ADD = f"INSERT INTO jobs ({', '.join(_COLUMNS)}) {{values}}"
 
 
 def _values(job: NewJob) -> tuple[object, ...]:

@@ -22,7 +22,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from storage import decisions
-from storage.dialects import among, execute_many, fetch
+from storage.dialects import among, fetch, fetch_many
 from storage.jobs import SEEN, SEEN_SQL, Job, Status, job_of
 from storage.schema import jobs, pruned
 
@@ -31,8 +31,7 @@ RING_AGAIN_S = 5.0  # between two doorbells for a job that stays queued
 QUARANTINE = "quarantine"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How a job ended: JSON texts as they will be answered."""
 
     job_id: str
@@ -65,8 +64,7 @@ def error_json(kind: str, message: str, attempts: int, errors: Sequence[object] 
     return msgspec.json.encode(error | ({"errors": list(errors)} if errors else {})).decode()
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
+class Queued(msgspec.Struct, frozen=True):
     """A job that waits, as far as whoever may claim it has to know; `small` if its rows are in the ledger, not in a file."""
 
     id: str
@@ -143,18 +141,11 @@ def heartbeat(tx: Connection, owners: Sequence[str], now: float, lease_s: float)
     return set(tx.execute(statement.returning(jobs.c.owner)).scalars())
 
 
-_HELD = "SELECT id FROM jobs WHERE owner = ? AND status = 'running' {lock}"
-
-
-def held(tx: Connection, owner: str) -> set[str]:
-    """The ids that this claim still owns, locked until the transaction ends."""
-    return {row[0] for row in fetch(tx, _HELD, owner)}
-
-
 _FINISH = (
-    "UPDATE jobs SET status = ?, result = ?, error = ?, result_artifact = ?, finished_at = ?,"
-    " progress = NULL, lease_until = NULL, payload = CASE WHEN CAST(? AS TEXT) = 'failed' THEN payload END"
-    " WHERE id = ? AND owner = ? AND status = 'running'"
+    "WITH done (job, ended, made, fault, file) AS ({values})"
+    " UPDATE jobs SET status = ended, result = made, error = fault, result_artifact = file, finished_at = ?,"
+    " progress = NULL, lease_until = NULL, payload = CASE WHEN ended = 'failed' THEN payload END"
+    " FROM done WHERE id = job AND owner = ? AND status = 'running' RETURNING id"
 )
 
 
@@ -163,11 +154,8 @@ def finish(tx: Connection, owner: str, outcomes: Sequence[Outcome], now: float) 
 
     A failed job keeps its payload, so that an operator may try it again.
     """
-    mine = held(tx, owner)
-    kept = [each for each in outcomes if each.job_id in mine]
-    rows = [(o.status, o.result, o.error, o.result_artifact, now, o.status, o.job_id, owner) for o in kept]
-    execute_many(tx, _FINISH, rows)
-    return {each.job_id for each in kept}
+    rows = [(o.job_id, o.status, o.result, o.error, o.result_artifact) for o in outcomes]
+    return {row[0] for row in fetch_many(tx, _FINISH, rows, now, owner)}
 
 
 def retry(tx: Connection, owner: str, job_ids: Sequence[str], at: float) -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 from sqlalchemy import Connection, func, select
 
-from storage.dialects import execute_many, fetch
+from storage.dialects import fetch, fetch_many
 from storage.ids import first_id
 from storage.schema import predictions
 
 _GET_MANY = 'SELECT job_id, model, version, "rows", features, artifact, created_at FROM predictions WHERE job_id {among}'
-_LOG = 'INSERT INTO predictions (job_id, model, version, "rows", features, artifact, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)'
+_LOG = 'INSERT INTO predictions (job_id, model, version, "rows", features, artifact, created_at) {values}'
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
+class Logged(msgspec.Struct, frozen=True):
     """One predict job's rows: `features` is a PackedRows message, or None where `artifact` names the file that holds it."""
 
     job_id: str
@@ -31,7 +31,7 @@ class Logged:
 def log(tx: Connection, entries: Sequence[Logged]) -> None:
     """Add what was predicted, in the transaction that finishes the jobs."""
     rows = [(e.job_id, e.model, e.version, e.rows, e.features, e.artifact, e.created_at) for e in entries]
-    execute_many(tx, _LOG, rows)
+    fetch_many(tx, _LOG, rows)
 
 
 def get_many(tx: Connection, job_ids: Sequence[str]) -> dict[str, Logged]:

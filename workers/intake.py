@@ -13,8 +13,8 @@ from typing import Any
 from kombu.transport import redis
 from loguru import logger
 
-from jobs.bell import BROKER_FAULTS
 from jobs.kinds import QUEUES
+from jobs.line import BROKER_FAULTS
 from jobs.messages import celery_message, heard
 
 

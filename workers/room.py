@@ -92,7 +92,7 @@ def open_registry(settings: Settings) -> MlflowRegistry:
 
 def open_room(settings: Settings, role: str, queues: Sequence[str]) -> Room:
     """Open this process's room and start its signs of life."""
-    db = Database(settings.ledger_url, pool_size=4, tidies=not queues)
+    db = Database(settings.ledger_url, pool_size=4)
     artifacts = Artifacts(settings.data_dir / "artifacts")
     registry = open_registry(settings)
     leases = Leases(db, worker_name(role), ",".join(queues), settings.job_lease_s, time.time, pid=MAIN)

@@ -14,8 +14,9 @@ from loguru import logger
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from jobs.bell import BROKER_FAULTS, DONE, grouped, publish, ringer
+from jobs.bell import DONE, grouped, publish
 from jobs.kinds import QUEUES
+from jobs.line import BROKER_FAULTS, ringer
 from jobs.messages import heard
 from storage import heartbeats, idempotency, jobs, ledger, retention, tallies
 from storage.jobs import Job, NewJob
@@ -29,6 +30,7 @@ from workers.vigil import Vigil, WallClock
 from workers.watch import Watch
 
 EVERY_S = 1.0
+TIDY_S = 0.5  # the more often, the less there is to write at once
 CANARY = "continual.canary"  # a key that vanishes when Redis loses its memory
 PRUNED_AT_ONCE = 200  # jobs a second
 MOST = 5_000  # doorbells of one queue in one sweep
@@ -148,13 +150,18 @@ def _jobs_in(message: bytes) -> tuple[str, ...]:
 
 
 def run(room: Room) -> None:
-    """Sweep each second, follow the registry's aliases and watch the components, until SIGTERM."""
+    """Sweep each second, follow the registry's aliases, watch the components and tidy the ledger's log, until SIGTERM."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     sweeper, watch, aliases = Sweeper(room), Watch(room), Aliases(room)
-    follower = threading.Thread(target=_keep_doing, args=(aliases.follow, stop), name="aliases", daemon=True)
-    follower.start()
+    beside = {"aliases": (aliases.follow, EVERY_S), "tidy": (room.db.tidy, TIDY_S)}
+    threads = [
+        threading.Thread(target=_keep_doing, args=(work, stop, every_s), name=name, daemon=True)
+        for name, (work, every_s) in beside.items()
+    ]
+    for thread in threads:
+        thread.start()
     logger.info("ready")
 
     def sweep_and_look() -> None:
@@ -163,11 +170,12 @@ def run(room: Room) -> None:
         watch.look()
 
     _keep_doing(sweep_and_look, stop)
-    follower.join(timeout=3)
+    for thread in threads:
+        thread.join(timeout=3)
 
 
-def _keep_doing(work: Callable[[], None], stop: threading.Event) -> None:
-    """Call `work` each second; what fails is said once and tried again."""
+def _keep_doing(work: Callable[[], object], stop: threading.Event, every_s: float = EVERY_S) -> None:
+    """Call `work` again and again; what fails is said once and tried again."""
     failing = False
     while not stop.is_set():
         began = time.monotonic()
@@ -180,4 +188,4 @@ def _keep_doing(work: Callable[[], None], stop: threading.Event) -> None:
             failing = True
         except Exception as fault:  # noqa: BLE001 - the sweeper outlives whatever one sweep meets
             logger.opt(exception=fault).error("a sweep failed")
-        stop.wait(max(0.05, EVERY_S - (time.monotonic() - began)))
+        stop.wait(max(0.05, every_s - (time.monotonic() - began)))

@@ -13,7 +13,7 @@ STAGES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("insert", "storage.jobs:add", "rows into the ledger"),
         ("commit", "api.front:Front._record", "transaction and commit of the group"),
         ("harden", "api.front:Front.harden", "one sync for those that are told 202"),
-        ("ring", "jobs.bell:publish", "one message a group"),
+        ("ring", "jobs.bell:Bell.ring", "one message a group"),
         ("ends", "api.waiting:Waiting.ended", "one query for a group of ended jobs"),
         ("answer", "api.express:Express.deliver", "the job as JSON, and out"),
     ),
@@ -24,6 +24,6 @@ STAGES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("encode", "workers.predict:_answer", "rows out of the payloads, answers into JSON"),
         ("log", "storage.predictions:log", "the prediction log"),
         ("finish", "workers.predict:_finish", "results into the ledger, and a commit that is synced"),
-        ("announce", "jobs.bell:Bell._publish_done", "one PUBLISH a group"),
+        ("announce", "jobs.bell:Bell.announce", "one PUBLISH a group"),
     ),
 }

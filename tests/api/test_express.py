@@ -160,9 +160,9 @@ def test_no_query_but_the_insert(take: Take, database: Database) -> None:
     """A token, a model and the room are known from a second ago: the accept path asks the database nothing."""
     said: list[str] = []
     for engine in (database.engine, database._lax):
-        event.listen(engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+        event.listen(engine, "checkout", lambda connection, *_: connection.set_trace_callback(said.append))
     assert parsed(take(request()).get(timeout=10))[0] == 202
-    assert [statement.split()[0] for statement in said] == ["BEGIN", "INSERT"]
+    assert [statement.split()[0] for statement in said] == ["BEGIN", "INSERT", "COMMIT"]
 
 
 PARTS = [request()[:size] for size in (1, 30, 120, len(request()) - 1)]

@@ -15,8 +15,9 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 
 from jobs.app import make_app
-from jobs.bell import publish, ringer
+from jobs.bell import publish
 from jobs.kinds import PREDICT
+from jobs.line import ringer
 from jobs.messages import Ring
 from tests.workers.broker import own_broker
 

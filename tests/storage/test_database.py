@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
 
 from storage import jobs
-from storage.database import Database
+from storage.database import LOG_PAGES, Database
 from storage.jobs import NewJob
 from tests.storage.conftest import NOW
 
@@ -68,3 +69,44 @@ def test_harden_makes_durable_what_was_committed_before(db: Database, monkeypatc
     else:
         with db.read() as tx:
             assert tx.exec_driver_sql("SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn", (written,)).scalar()
+
+
+def write(db: Database, megabytes: int) -> None:
+    """A commit of so much."""
+    with db.begin() as tx:
+        tx.exec_driver_sql("CREATE TABLE IF NOT EXISTS much (what BLOB)")
+        tx.exec_driver_sql("INSERT INTO much VALUES (zeroblob(?))", (megabytes << 20,))
+
+
+def test_the_log_is_folded_by_whoever_tidies_and_by_no_commit(tmp_path: Path) -> None:
+    """Commits leave the file alone, so that nobody waits for it; after a look the log begins anew."""
+    file = tmp_path / "ledger.db"
+    writer, tidier = Database(f"sqlite:///{file}"), Database(f"sqlite:///{file}")
+    write(writer, 17)
+    write(writer, 1)
+    assert file.stat().st_size < 1 << 20
+    assert tidier.tidy() > 4 * LOG_PAGES
+    assert file.stat().st_size > 17 << 20
+    write(writer, 1)
+    assert 0 < tidier.tidy() < LOG_PAGES  # at once: the look before found much
+    assert tidier.tidy() == 0  # the last one found little: not worth another look so soon
+
+
+def test_an_endless_log_is_ended_but_no_reader_holds_up_the_writers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader needs the log as it is: the writers go on behind it, and the next look after it ends the log."""
+    monkeypatch.setattr("storage.database.ENDLESS_LOG", 100)
+    file = tmp_path / "ledger.db"
+    writer, tidier = Database(f"sqlite:///{file}"), Database(f"sqlite:///{file}")
+    write(writer, 5)
+    with writer.read() as tx:
+        assert len(tx.exec_driver_sql("SELECT * FROM much").all()) == 1
+        write(writer, 5)
+        began = time.monotonic()
+        tidier.tidy()
+        assert time.monotonic() - began < 5
+        write(writer, 5)
+    tidier.tidy()
+    write(writer, 1)
+    assert tidier.tidy() < LOG_PAGES
+    with tidier.read() as tx:
+        assert tx.exec_driver_sql("SELECT count(*) FROM much").scalar() == 4

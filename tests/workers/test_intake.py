@@ -13,8 +13,9 @@ import redis
 from kombu import Connection, Consumer, Queue
 
 from jobs.app import make_app
-from jobs.bell import grouped, publish, ringer
+from jobs.bell import grouped, publish
 from jobs.kinds import QUEUES, TICK
+from jobs.line import ringer
 from jobs.messages import Heard, celery_message, heard
 from tests.workers.broker import own_broker
 from workers.intake import Transport
