@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -12,14 +14,16 @@ from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from storage.dialects import fetch
 
 T = TypeVar("T")
 
 # A server that vanished without a word is noticed within seconds, in ms where libpq counts so.
+IDLE_S = 1.0  # a connection that was last used so long ago is asked whether it lives
 PATIENCE = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -93,16 +97,17 @@ class Database:
 
         A commit that has to do so makes everybody wait for the disk; so none does, until the log is very long because
         nobody tidies. PostgreSQL looks after itself.
+
+        Raises:
+            OperationalError: the disk did not take it.
         """
         if not self.sqlite or time.monotonic() < self._tidy_at:
             return 0
-        with closing(self.engine.raw_connection()) as connection:
-            ask = connection.cursor().execute
-            pages = int(ask("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
-            if pages > ENDLESS_LOG:  # there was no moment in which all of it was folded, so that it could begin anew
-                ask(f"PRAGMA busy_timeout={RESTART_MS}")  # who reads for long is not waited for
-                ask("PRAGMA wal_checkpoint(RESTART)").fetchone()
-                ask(f"PRAGMA busy_timeout={BUSY_MS}")
+        try:
+            with closing(self.engine.raw_connection()) as connection:
+                pages = _fold(connection.cursor())
+        except sqlite3.Error as fault:
+            raise OperationalError("PRAGMA wal_checkpoint", None, fault) from fault
         self._tidy_at = time.monotonic() + (QUIET_S if pages < LOG_PAGES else 0.0)
         return pages
 
@@ -142,7 +147,9 @@ def _engine(url: str, pool_size: int, pragmas: Mapping[str, object], patience: M
     options: dict[str, Any] = {"json_serializer": to_json, "json_deserializer": msgspec.json.decode}
     options |= {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": 10}
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, connect_args=dict(patience), **options)
+        engine = create_engine(url, connect_args=dict(patience), **options)
+        _ping_the_idle(engine)
+        return engine
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = create_engine(url, connect_args={"check_same_thread": False}, **options)
@@ -151,11 +158,37 @@ def _engine(url: str, pool_size: int, pragmas: Mapping[str, object], patience: M
     return engine
 
 
+def _ping_the_idle(engine: Engine) -> None:
+    """Ask a connection that has rested whether it lives; to ask one of a moment ago would cost as much as a small transaction."""
+
+    @event.listens_for(engine, "checkin")
+    def note(_: object, record: ConnectionPoolEntry) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def ask(connection: Any, record: ConnectionPoolEntry, _: object) -> None:
+        if time.monotonic() - record.info.get("used_at", math.inf) < IDLE_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as fault:
+            raise InvalidatePoolError from fault  # the others broke with it: the pool connects anew
+
+
 def _open_sqlite(pragmas: Mapping[str, object], connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
     always = {"busy_timeout": BUSY_MS, "journal_mode": "WAL", "temp_store": "MEMORY", "wal_autocheckpoint": 4 * ENDLESS_LOG}
     for name, value in {**always, **pragmas}.items():
         connection.execute(f"PRAGMA {name}={value}")
+
+
+def _fold(cursor: Any) -> int:
+    pages = int(cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
+    if pages > ENDLESS_LOG:  # there was no moment in which all of it was folded, so that it could begin anew
+        cursor.execute(f"PRAGMA busy_timeout={RESTART_MS}")  # who reads for long is not waited for
+        cursor.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    return pages
 
 
 def _begin_sqlite(connection: Connection) -> None:

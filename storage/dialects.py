@@ -41,7 +41,13 @@ def fetch(tx: Connection, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     given = [json.dumps(value) if isinstance(value, list) else value for value in values] if lite else values
     with _cursor(tx) as cursor:
         cursor.execute(_said(lite, sql), given)
-        return cursor.fetchall() if cursor.description else []
+        return list(cursor.fetchall())
+
+
+def execute_many(tx: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """As `fetch`, of a statement without an answer, for every row; what `fetch_many` does is quicker where others wait."""
+    with _cursor(tx) as cursor:
+        cursor.executemany(_said(_lite(tx), sql), rows)
 
 
 def fetch_many(tx: Connection, sql: str, rows: Sequence[tuple[Any, ...]], *values: Any) -> list[tuple[Any, ...]]:
