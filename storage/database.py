@@ -23,7 +23,6 @@ from storage.dialects import fetch
 T = TypeVar("T")
 
 # A server that vanished without a word is noticed within seconds, in ms where libpq counts so.
-IDLE_S = 1.0  # a connection that was last used so long ago is asked whether it lives
 PATIENCE = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -31,6 +30,7 @@ PATIENCE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
+IDLE_S = 1.0  # a connection to a server that was last used so long ago is asked whether it lives
 LAX_POOL = 1  # lax transactions have one user in a process: the front, or the predict worker
 LAX = {**PATIENCE, "options": "-c synchronous_commit=off"}
 LOG_PAGES = 1_000  # of 4 KiB: a write-ahead log of SQLite's that grew so long since the last look is looked at often

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from storage import jobs
 from storage.database import LOG_PAGES, Database
@@ -110,3 +111,29 @@ def test_an_endless_log_is_ended_but_no_reader_holds_up_the_writers(tmp_path: Pa
     assert tidier.tidy() < LOG_PAGES
     with tidier.read() as tx:
         assert tx.exec_driver_sql("SELECT count(*) FROM much").scalar() == 4
+
+
+def test_a_connection_that_broke_while_it_rested_is_not_used(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL ends it: whoever comes after a while gets another one; who comes at once is told, and only he."""
+    if db.sqlite:
+        pytest.skip("a file ends no connections")
+
+    def end_the_resting() -> None:
+        with Database(str(db.engine.url.render_as_string(hide_password=False))).begin() as tx:
+            others = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database()"
+            tx.exec_driver_sql(f"{others} AND pid <> pg_backend_pid()").all()
+
+    def asked() -> int:
+        with db.read() as tx:
+            return len(jobs.get_many(tx, ["none"]))
+
+    monkeypatch.setattr("storage.database.IDLE_S", 0.0)
+    assert asked() == 0
+    end_the_resting()
+    assert asked() == 0
+    monkeypatch.setattr("storage.database.IDLE_S", 60.0)
+    assert asked() == 0
+    end_the_resting()
+    with pytest.raises(OperationalError):
+        asked()
+    assert asked() == 0
