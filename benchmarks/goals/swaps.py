@@ -40,6 +40,7 @@ def goals(ours: Ours, client: httpx.Client, swaps: int) -> list[Goal]:
     drift(client, MODEL)
     expected = [float(estimator.predict_proba([ROW])[0, 1]) for estimator in ours.estimators(MODEL)]
     old, new = "1", version_of(client, MODEL)
+    until(lambda: _alias(ours) == new, 30, "MLflow names the version that serves")  # else this push would undo our first move
     over, rounds = threading.Event(), list[Taken]()
     load = threading.Thread(target=_load, args=(_Either(ours, expected), ours.port, over, rounds), daemon=True)
     load.start()
