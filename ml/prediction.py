@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -79,12 +80,23 @@ def _is_matrix_for(step: StandardScaler, rows: Rows) -> bool:
 
 
 def _probabilities(model: Any, rows: Any) -> NDArray[np.float64]:
+    if type(model) is LogisticRegression and isinstance(rows, np.ndarray) and rows.shape[1] == model.n_features_in_:
+        return _logistic(model, rows)
     if hasattr(model, "predict_proba"):
         return np.asarray(model.predict_proba(rows), dtype=np.float64)
     if hasattr(model, "decision_function"):
         score = np.asarray(model.decision_function(rows), dtype=np.float64)
         return np.column_stack([expit(-score), expit(score)]) if score.ndim == 1 else softmax(score, axis=1)
     return np.asarray(model.predict(rows)[:, None] == model.classes_, dtype=np.float64)
+
+
+def _logistic(model: LogisticRegression, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What its `predict_proba` computes, without scikit-learn's checks: they take 0.3 ms, this 0.01. NaN is told by `_finite`."""
+    scores = rows @ model.coef_.T + model.intercept_
+    if scores.shape[1] > 1:
+        return np.asarray(softmax(scores, axis=1))
+    positive = expit(scores[:, 0])
+    return np.stack([1 - positive, positive], axis=1)
 
 
 def _finite(numbers: NDArray[np.float64]) -> NDArray[np.float64]:

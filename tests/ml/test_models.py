@@ -254,3 +254,18 @@ def test_a_type_off_the_trust_list_is_neither_written_nor_loaded(tmp_path: Path)
         load(tmp_path / "m", hashlib.sha256((tmp_path / "m").read_bytes()).hexdigest())
     assert trusted(["sklearn.tree._tree.Tree"])
     assert not trusted(["os.system"])
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_a_logistic_regression_says_what_scikit_learn_does(classes: int) -> None:
+    """Computed without scikit-learn's checks, the probabilities are the same to the last bits, for one row and for many."""
+    rng = np.random.default_rng(classes)
+    rows, labels = rng.normal(size=(400, 3)) * 30, rng.integers(0, classes, 400)
+    whose = problem(estimator="linear_model.LogisticRegression", features={f"x{n}": "number" for n in range(3)})
+    model = Pipeline([("estimator", LogisticRegression(max_iter=500).fit(rows, labels))])
+    for asked in (rows, rows[:1]):
+        said = predict(model, whose, asked)
+        assert said.classes == tuple(range(classes))
+        np.testing.assert_allclose(said.probabilities, model.predict_proba(asked), rtol=1e-12, atol=1e-300)
+    with pytest.raises(ValueError, match="not finite"):
+        predict(model, whose, np.full((1, 3), np.nan))
