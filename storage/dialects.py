@@ -79,8 +79,9 @@ def _cursor(tx: Connection) -> Iterator[Any]:
         yield cursor
     except dialect.loaded_dbapi.Error as fault:
         broken = dialect.is_disconnect(fault, tx.connection.dbapi_connection, None)  # type: ignore[arg-type]
-        if broken:
+        if broken:  # and so are those that rest
             tx.invalidate(fault)
+            tx.engine.dispose(close=False)
         error = dialect.loaded_dbapi.Error
         raise DBAPIError.instance(None, None, fault, error, connection_invalidated=broken, dialect=dialect) from fault
     finally:
