@@ -85,7 +85,7 @@ def test_a_bell_rings_from_whoever_rings_and_from_its_thread_alike(broker: str) 
     """Every announcement arrives, those that were said at once and those that had to wait, also over a broken connection."""
     told: list[str] = []
     bell, seen = Bell(broker, told.append), redis.Redis.from_url(broker)
-    heard = redis.Redis.from_url(broker).pubsub(ignore_subscribe_messages=True)
+    heard = redis.Redis.from_url(broker).pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     heard.subscribe("continual.done")
     until(lambda: seen.pubsub_numsub("continual.done")[0][1] == 1)
     for n in range(300):
