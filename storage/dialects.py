@@ -78,7 +78,7 @@ def _cursor(tx: Connection) -> Iterator[Any]:
     try:
         yield cursor
     except dialect.loaded_dbapi.Error as fault:
-        broken = dialect.is_disconnect(fault, tx.connection.dbapi_connection, None)  # type: ignore[arg-type]
+        broken = dialect.is_disconnect(fault, tx.connection.dbapi_connection, None)
         if broken:  # and so are those that rest
             tx.invalidate(fault)
             tx.engine.dispose(close=False)
