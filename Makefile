@@ -9,11 +9,11 @@ RUN := .venv/bin/python
 UV := PYTHONPATH=.boot UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy $(PYTHON) -m uv
 PYTEST_ARGS ?=
 
-.PHONY: help demo up test check format bench profile chaos soak reproduce env lock clean
+.PHONY: help demo up test check format bench bench-learning profile chaos soak reproduce env lock clean
 
 help:  ## this list
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name what; do \
-	  printf '  make %-9s %s\n' "$$name" "$$what"; done
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name what; do \
+	  printf '  make %-14s %s\n' "$$name" "$$what"; done
 
 demo: .venv/.runtime  ## the whole stack, and its story told live: a drift arrives, the loop mends it (DEMO_EXIT=1: then end)
 	@$(RUN) -m embedded demo $(if $(filter 1,$(DEMO_EXIT)),--exit)
@@ -35,6 +35,9 @@ format: .venv/.dev  ## format the code, mend what the linter can
 
 bench: .venv/.dev  ## our stack and its peers, and every goal: docs/performance.md (BENCH_ARGS="--quick")
 	@$(RUN) -m benchmarks $(BENCH_ARGS)
+
+bench-learning: .venv/.dev  ## the loop over streams, beside never and always retraining, river's forest and the plain rule (LEARNING_ARGS="FOLDER --quick")
+	@$(RUN) -m benchmarks.learning $(LEARNING_ARGS)
 
 chaos: .venv/.dev  ## the fault suite: what is done to the stack, and that no accepted job is lost (CHAOS_ARGS="--faults a,e --postgres")
 	@$(RUN) -m benchmarks.chaos $(CHAOS_ARGS)

@@ -99,6 +99,8 @@ class Truth:
             Refused: a regression's label is not a number.
         """
         text, number = text.strip(), _number(text)
+        if text.lower() in ("true", "false") and any(isinstance(known, bool) for known in self.classes.values()):
+            return text.lower() == "true"
         if self.regression:
             if number is None:
                 raise Refused(f"the label {text!r} is not a number")
@@ -135,16 +137,29 @@ class Player:
     seen: set[str] = field(default_factory=set)
     trainings: set[str] = field(default_factory=set)
 
-    def warm_up(self, rows: Iterator[Row], count: int) -> None:
-        """Upload the first rows as a dataset.
+    def learn(self, rows: Iterator[Row], count: int) -> int:
+        """Upload the next rows as a dataset; how many there were.
 
         Raises:
-            Refused: they were not taken.
+            Refused: there are none left, or they were not taken.
         """
-        job = self.stack.send_rows("/datasets", self.model, self.source.header, islice(rows, count))
-        self.began = self.looked = job["created_at"]
+        part = list(islice(rows, count))
+        if not part:
+            raise Refused(f"the file has ended, and {self.model} has no version yet: {self._why_none()}")
+        job = self.stack.send_rows("/datasets", self.model, self.source.header, part)
+        self.began = self.began or job["created_at"]
+        self.looked = self.looked or job["created_at"]
         if job["status"] != "succeeded":
-            raise Refused(f"the first {count:,} rows were not taken: {_failure(job)}")
+            raise Refused(f"{len(part):,} rows to learn from were not taken: {_failure(job)}")
+        return len(part)
+
+    def is_served(self) -> bool:
+        """Whether a version serves."""
+        return self.stack.ask("GET", f"/models/{self.model}")["champion"] is not None
+
+    def _why_none(self) -> str:
+        classes = self.stack.ask("GET", f"/models/{self.model}")["schema"]["classes"] or []
+        return f"every label is {classes[0]}" if len(classes) == 1 else "its rows are too few"
 
     def predict(self, rows: list[Row]) -> None:
         """Predict rows, score what is said of them, and tell their labels; rows without one are only predicted."""
@@ -159,7 +174,8 @@ class Player:
         known = [(one, truth.read(row[label])) for one, row in zip(said, rows, strict=True) if row[label].strip()]
         self.story.scores += [truth.score(one, answer) for one, answer in known]
         told = [{"prediction_id": one["prediction_id"], "label": answer} for one, answer in known]
-        self.stack.ask("POST", "/feedback", json={"labels": told})
+        if told:
+            self.stack.ask("POST", "/feedback", json={"labels": told})
 
     def check(self) -> None:
         """Ask for a check, and wait for it and for the training that it may start."""
@@ -189,7 +205,7 @@ class Player:
             Refused: none does in time.
         """
         deadline = time.monotonic() + PATIENCE_S
-        while self.stack.ask("GET", f"/models/{self.model}")["champion"] is None:
+        while not self.is_served():
             if time.monotonic() > deadline:
                 raise Refused(f"{self.model} has no version after {PATIENCE_S:.0f} s")
             time.sleep(0.5)
@@ -229,11 +245,17 @@ def _failure(job: Json) -> str:
 
 
 def play(player: Player, warm: int, size: int, rows_per_second: int | None, show: Progress) -> None:
-    """The whole stream: `warm` rows to learn from, then chunks of `size`, in step or at a pace."""
+    """The whole stream: `warm` rows to learn from, then chunks of `size`, in step or at a pace.
+
+    In step, chunks are learnt from until there is a version: the first rows may be too few, or all of one class.
+    """
     rows = player.source.rows()
-    player.warm_up(rows, warm)
+    player.learn(rows, warm)
     if rows_per_second is None:
         player.check()
+        while not player.is_served():
+            show.done += player.learn(rows, size)
+            player.check()
     player.await_champion()
     began = time.monotonic()
     for number, chunk in enumerate(chunks(rows, size), 1):

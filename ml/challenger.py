@@ -4,6 +4,9 @@ Every challenger and the champion are scored on the same newest rows, which none
 The comparison starts from the largest window; a smaller one, the replay of older rows and an earlier version
 win only by more than one standard error of the paired differences. The winner is then refitted with the
 held-out rows, but for an earlier version, which serves as it is.
+
+A window that lacks a class of history is learnt together with the replayed rows of that class: new rows say nothing
+of a class that is not among them, and a model that does not know it is wrong on each of its rows.
 """
 
 from __future__ import annotations
@@ -86,7 +89,7 @@ class Training:
     `reference`, `error_scale` (the 80 % quantile of a regression's absolute errors) and `temperature` (it calibrates
     a classifier's probabilities, see `ml.estimate`) are of the model that serves from then on, for the detector that
     starts afresh: the winner, or the champion that stays, even if it was alarmed over, because nothing better can be
-    learnt yet.
+    learnt yet. `gain_error` is the standard error of the paired difference of the two losses.
     """
 
     decision: Literal["promoted", "rejected"]
@@ -99,12 +102,20 @@ class Training:
     champion_score: float | None
     challenger_loss: float
     champion_loss: float | None
+    gain_error: float | None
     candidates: tuple[Candidate, ...]
     reference: Reference
     error_scale: float | None
     temperature: float | None
     classes: tuple[Label, ...]
     seconds: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it is better than the champion by more than one paired standard error, as a smaller window has to be."""
+        if self.champion_loss is None or self.gain_error is None:
+            return True
+        return self.champion_loss - self.challenger_loss > self.gain_error
 
 
 def train(
@@ -135,7 +146,7 @@ def train(
     began = time.perf_counter()
     length = min(len(truth), LARGEST_HISTORY)
     _guard(problem, truth[len(truth) - length :])
-    held = _holdout(length, rows_since_change)
+    held = _holdout(problem, truth[len(truth) - length :], rows_since_change)
     answers, newest = truth[-held:], take(rows, slice(len(truth) - held, None))
     gate = _Gate(problem.metric, answers)
     places = np.empty(0, dtype=np.int64) if replay is None else np.unique(replay)
@@ -144,6 +155,8 @@ def train(
     champion_said = None if champion is None else predict(champion, problem, newest)
     won = _wins(problem, answers, said, champion_said)
     serving = said if won or champion_said is None else champion_said
+    mine = gate_losses(problem.metric, answers, said)
+    other = None if champion_said is None else gate_losses(problem.metric, answers, champion_said)
     scale = _error_scale(problem, answers, serving)
     error = float(losses(problem, answers, serving, scale).mean())
     return Training(
@@ -155,8 +168,9 @@ def train(
         holdout_rows=held,
         challenger_score=score(problem.metric, answers, said),
         champion_score=None if champion_said is None else score(problem.metric, answers, champion_said),
-        challenger_loss=float(gate_losses(problem.metric, answers, said).mean()),
-        champion_loss=None if champion_said is None else float(gate_losses(problem.metric, answers, champion_said).mean()),
+        challenger_loss=float(mine.mean()),
+        champion_loss=None if other is None else float(other.mean()),
+        gain_error=None if other is None else _standard_error(other - mine),
         candidates=tuple(gate.candidates),
         reference=reference(error, held),
         error_scale=scale,
@@ -178,7 +192,7 @@ def windows(rows: int, rows_since_change: int | None) -> list[tuple[str, int]]:
 
 
 def next_follow_up(rows_since_change: int) -> int | None:
-    """At how many rows since the change to try again: twice as many, until 2,000; None after that."""
+    """At how many rows since the change to look again: twice as many, until 2,000; None after that."""
     return 2 * rows_since_change if 0 < 2 * rows_since_change <= LAST_FOLLOW_UP else None
 
 
@@ -207,6 +221,12 @@ class _Trial:
         said = predict(self._fit(learnt), self.problem, newest)
         classes = () if self.problem.task == "regression" else tuple(np.unique(self.truth[places]).tolist())
         return _Challenger(window, size, said, classes, lambda: self._fit(places))
+
+    def of_absent_classes(self, size: int, replay: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of the replayed places whose class is not among the newest `size` rows; none of a regression."""
+        if self.problem.task == "regression":
+            return replay[:0]
+        return replay[~np.isin(self.truth[replay], self.truth[len(self.truth) - size :])]
 
     def _fit(self, places: NDArray[np.int64]) -> Pipeline:
         model = build(self.problem, self.seed)
@@ -243,13 +263,17 @@ class _Gate:
         """The first is the best so far; another takes its place only by more than one paired standard error."""
         if one is None:
             return
-        held, loss = len(self._truth), gate_losses(self._metric, self._truth, one.said)
-        gain = np.zeros(held) if self._loss is None else self._loss - loss
-        error = float(gain.std(ddof=1) / held**0.5)
+        loss = gate_losses(self._metric, self._truth, one.said)
+        gain = np.zeros(len(loss)) if self._loss is None else self._loss - loss
+        error = _standard_error(gain)
         shown = score(self._metric, self._truth, one.said)
         self.candidates.append(Candidate(one.window, one.rows, shown, float(loss.mean()), error))
         if self.best is None or gain.mean() > error:
             self.best, self._loss = one, loss
+
+
+def _standard_error(differences: NDArray[np.float64]) -> float:
+    return float(differences.std(ddof=1) / len(differences) ** 0.5)
 
 
 def _guard(problem: Problem, truth: Truth) -> None:
@@ -264,20 +288,32 @@ def _guard(problem: Problem, truth: Truth) -> None:
         raise ValueError(f"{classes} classes in the labels of a binary task")
 
 
-def _holdout(rows: int, rows_since_change: int | None) -> int:
-    """A third of the rows since the change, else a quarter of all: 30 to 1,000, and never more than half."""
+def _holdout(problem: Problem, truth: Truth, rows_since_change: int | None) -> int:
+    """A third of the rows since the change, else a quarter of all: 30 to 1,000, and never more than half.
+
+    Nor more than half of the rows since a second class came: what is learnt has to have both.
+
+    Raises:
+        OneClass: fewer than 60 rows have come since then.
+    """
+    rows = len(truth)
     share = rows // 4 if rows_since_change is None else rows_since_change // 3
-    return min(max(share, SMALLEST_HOLDOUT), LARGEST_HOLDOUT, rows // 2)
+    held = min(max(share, SMALLEST_HOLDOUT), LARGEST_HOLDOUT, rows // 2)
+    if problem.task == "regression":
+        return held
+    since_second = rows - int((truth != truth[0]).argmax())
+    if since_second < 2 * SMALLEST_HOLDOUT:
+        raise OneClass(f"only one class in the {rows - since_second:,} rows before the newest {since_second}")
+    return min(held, since_second // 2)
 
 
 def _winner(
     trial: _Trial, gate: _Gate, since: int | None, replay: NDArray[np.int64], recalled: Sequence[Recalled]
 ) -> _Challenger:
     """All challengers meet the gate: windows, the best of them with older rows replayed, earlier versions as they are."""
-    nothing = np.empty(0, dtype=np.int64)
     length = min(len(trial.truth), LARGEST_HISTORY)
-    for window in windows(length, since):
-        gate.meet(trial.challenger(*window, nothing))
+    for window, size in windows(length, since):
+        gate.meet(trial.challenger(window, size, trial.of_absent_classes(size, replay)))
     if gate.best is None:
         raise OneClass(f"only one class in the {length - trial.held:,} rows before the newest {trial.held:,}")
     size = gate.best.rows

@@ -60,6 +60,7 @@ class Attempt:
             "candidates": [asdict(each) for each in made.candidates],
             "challenger_loss": made.challenger_loss,
             "champion_loss": made.champion_loss,
+            "gain_error": made.gain_error,
             "holdout_rows": made.holdout_rows,
             "reference": asdict(made.reference),
             "data": self.lineage,
@@ -101,8 +102,10 @@ def promote(attempt: Attempt, version: Version, tx: Connection, now: float) -> S
 
 
 def _follow_up_at(attempt: Attempt) -> int | None:
-    """At which head to look again at a change that was just learnt from few rows."""
+    """At which head to look again at a change that was just learnt from few rows; a look that did not pay is the last."""
     if attempt.since is None or attempt.made.reason not in AFTER_A_CHANGE:
+        return None
+    if attempt.made.reason == "follow_up" and not attempt.made.is_clear:
         return None
     again = next_follow_up(attempt.since)
     return None if again is None else attempt.model.head - attempt.since + again
@@ -119,9 +122,6 @@ def reject(attempt: Attempt, tx: Connection, now: float) -> Sequence[NewJob]:
     """The champion stays; the cool-down begins."""
     model = attempt.model
     attempted(tx, model, now)
-    if attempt.made.reason == "follow_up" and model.change_position is not None:
-        change = {"follow_up_at": _follow_up_at(attempt), "change_position": model.change_position}
-        models.change(tx, model.name, **change)
     reason = f"Version {model.champion} stays: the best challenger has {attempt.compared}."
     champions.record(tx, model.name, "reject", None, model.champion, reason, now, attempt.job.id, attempt.evidence())
     title = f"{model.name} retrained, version {model.champion} stays"

@@ -101,10 +101,16 @@ def test_too_little_and_one_sided_data_are_told_apart() -> None:
         train(problem(), OLD[:99], OLD_LABELS[:99], None, None, 0, "first")
     with pytest.raises(OneClass, match="only one class in 2,000 rows"):
         train(problem(), OLD, np.zeros(2_000, dtype=int), None, None, 0, "first")
-    with pytest.raises(OneClass, match="before the newest 500"):
-        train(problem(), OLD, np.repeat([0, 1], [1_500, 500]), None, None, 0, "first")
+    with pytest.raises(OneClass, match="only one class in the 1,941 rows before the newest 59"):
+        train(problem(), OLD, np.repeat([0, 1], [1_941, 59]), None, None, 0, "first")
     with pytest.raises(ValueError, match="3 classes in the labels of a binary task"):
         train(problem(), OLD, np.arange(2_000) % 3, None, None, 0, "first")
+
+
+def test_a_second_class_that_came_late_is_learnt_and_held_out() -> None:
+    """At most half of the rows since it came are held out, so that a single class at the start costs no training."""
+    late = train(problem(), OLD, np.repeat([0, 1], [1_900, 100]), None, None, 0, "first")
+    assert (late.holdout_rows, late.classes) == (50, (0, 1))
 
 
 def test_a_window_of_one_class_is_passed_over() -> None:
@@ -189,6 +195,33 @@ def test_an_earlier_version_is_recalled_as_it_is_if_it_is_better_on_rows_that_it
     assert attempt.model is first
     again = train(problem(), rows, labels, champion, 150, 0, "drift", None, [unfair])
     assert "version 1" not in [c.window for c in again.candidates]
+
+
+def test_a_class_that_the_newest_rows_lack_is_not_forgotten() -> None:
+    """a and b, then c and d whose rule turns: the window since the turn wins, and still knows a and b where replay has them."""
+    inputs, sides = generate(2_600, 2, 0.0, "none", 0.0, seed=8)
+    inputs[1_000:, 0] += 6.0
+    turned = np.where(np.arange(2_600) >= 2_000, 1 - sides, sides)
+    labels = np.array(list("abcd"))[turned + 2 * (np.arange(2_600) >= 1_000)]
+    whose = problem("multiclass", "tree.DecisionTreeClassifier")
+    replayed = np.random.default_rng(0).choice(2_600, 500, replace=False)
+    champion = train(whose, inputs[:2_000], labels[:2_000], None, None, 0, "first").model
+    plain, kept = (train(whose, inputs, labels, champion, 600, 0, "drift", replay) for replay in (None, replayed))
+    assert (plain.window, plain.classes) == ("since", ("c", "d"))
+    assert (kept.window, kept.classes) == ("since", ("a", "b", "c", "d"))
+    assert kept.model is not None
+    assert score("accuracy", labels[:1_000], predict(kept.model, whose, inputs[:1_000])) > 0.9
+
+
+def test_a_gain_is_clear_beyond_one_paired_standard_error() -> None:
+    """A new concept's challenger is clearly better than the old champion, its equal is not, and the first has nothing to beat."""
+    first = train(problem(), OLD, OLD_LABELS, None, None, 0, "first")
+    mended = train(problem(), BOTH, BOTH_LABELS, first.model, 600, 0, "drift")
+    again = train(problem(), BOTH, BOTH_LABELS, mended.model, 600, 0, "follow_up")
+    assert (first.is_clear, mended.is_clear, again.is_clear) == (True, True, False)
+    assert first.gain_error is None
+    assert mended.gain_error is not None
+    assert 0.01 < mended.gain_error < 0.06
 
 
 def test_follow_ups_double_until_two_thousand_and_growth_is_half_as_much_again() -> None:
