@@ -113,7 +113,7 @@ def _further(found: list[Goal], ours: Ours, peers: Sequence[Peer], questions: Qu
             ("register a model", registering.goals),
             ("API import", importing.goals),
             ("learning", lambda: learning.goals(client)),
-            ("check", lambda: checks.goals(folder, whole)),
+            ("check", lambda: checks.goals(folder, whole, any(isinstance(peer, Ours) for peer in peers[1:]))),
             ("swaps", lambda: swaps.goals(ours, client, 100 if whole else 10)),
             ("scaling", lambda: scaling.goals(ours, questions, 3.0 if whole else 1.0)),
             ("queueing model", of_queueing),

@@ -28,10 +28,10 @@ NOWHERE = "redis://127.0.0.1:1/0"
 
 
 @contextmanager
-def house(folder: Path, problem: Problem, redis_url: str = NOWHERE) -> Iterator[Room]:
-    """A room with one declared model; SQLite with synchronous=FULL, as ever."""
+def house(folder: Path, problem: Problem, redis_url: str = NOWHERE, database_url: str = "") -> Iterator[Room]:
+    """A room with one declared model; without a `database_url` on SQLite with synchronous=FULL, as ever."""
     logger.remove()  # what a worker says on the way is no result
-    settings = read(_env_file=None, data_dir=folder, redis_url=redis_url)
+    settings = read(_env_file=None, data_dir=folder, redis_url=redis_url, database_url=database_url)
     database = Database(settings.ledger_url)
     migrate(database)
     bell = Bell(redis_url, on_fault=logger.debug)

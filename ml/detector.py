@@ -23,6 +23,8 @@ LAMBDAS: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 BLOCK: Final = 256
 CEILING: Final = 1e200  # of S at the start of a block, so that a champion wrong for weeks does not overflow
 SMALLEST_FLOOR: Final = 0.005
+WEEK_S: Final = 7 * 86_400.0
+SHORTEST_RATE_S: Final = 3_600.0
 Floats = tuple[float, ...]
 ZEROS: Final[Floats] = (0.0,) * len(LAMBDAS)
 ONES: Final[Floats] = (1.0,) * len(LAMBDAS)
@@ -121,6 +123,11 @@ def reference(error: float, rows: int) -> Reference:
 def limit(rows_per_week: float) -> float:
     """c = max(10,000, twice the labelled rows of a week): at most one false alarm in two weeks."""
     return max(10_000.0, 2.0 * rows_per_week)
+
+
+def rows_a_week(rows: int, seconds: float) -> float:
+    """The rate of labels; of less than an hour there is none that could be relied on, and the rows themselves count."""
+    return rows * WEEK_S / seconds if seconds >= SHORTEST_RATE_S else float(rows)
 
 
 def start(mu0: float, limit: float) -> DetectorState:

@@ -51,6 +51,12 @@ def get(tx: Connection, model: str, version: str) -> Version | None:
     return _of(row) if row else None
 
 
+def first(tx: Connection, model: str) -> Version | None:
+    """The model's oldest version. One step in an index."""
+    row = tx.execute(select(versions).where(versions.c.model == model).order_by(versions.c.number).limit(1)).first()
+    return _of(row) if row else None
+
+
 def listed(tx: Connection, model: str, limit: int, cursor: str | None) -> Page[Version]:
     """A page of the model's versions, newest first."""
     return page(tx, select(versions).where(versions.c.model == model), versions.c.number, limit, cursor, _of)

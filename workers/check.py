@@ -21,7 +21,7 @@ from ml.model_file import RefusedModel
 from ml.prediction import predict
 from ml.rows import Rows, take
 from problems.loop import missing
-from storage import champions, checks, detectors, jobs, models
+from storage import champions, checks, detectors, jobs, models, versions
 from storage.checks import Check
 from storage.detectors import Detector
 from storage.ids import new_id
@@ -35,7 +35,6 @@ from workers.run import Done, JobFailed
 from workers.shelf import Loaded
 from workers.verdicts import Verdict
 
-WEEK_S = 7 * 86_400.0
 WINDOW = 2_000  # newest labelled rows that the shown performance is of
 RECENT = 200  # newest labelled rows that show a change at once
 ESTIMATED = 1_000  # rows that it is estimated from where there are no labels
@@ -151,7 +150,7 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
     """Process every row of evidence that no check has seen, in order."""
     version = champion.version
     before = detectors.get(tx, model.name, version.name) or Detector(model.name, version.name, model.head, model.head, {}, None)
-    limit = esr.limit(model.head - checks.head_before(tx, model.name, room.clock() - WEEK_S))
+    limit = _limit(tx, model, room.clock())
     loss, floor = _states(champion, before, limit)
     trial = probation.begin(room, tx, champion, before) if version.name == model.champion else None
     for _, part in history.chunks(room, tx, champion.problem, before.position, model.head):
@@ -187,6 +186,16 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
         compare(sketch, inputs) if sketch and inputs is not None else [],
         _estimate(champion, inputs) if seen == 0 or performance is None else None,
     )
+
+
+def _limit(tx: Connection, model: Model, now: float) -> float:
+    """c, for the labelled rows of the last week; where no version is as old, for a week at the rate since the first one."""
+    week = model.head - checks.head_before(tx, model.name, now - esr.WEEK_S)
+    first = versions.first(tx, model.name)
+    if first is None or now - first.created_at >= esr.WEEK_S:
+        return esr.limit(week)
+    since = model.head - int(first.data["positions"][1])
+    return esr.limit(max(week, esr.rows_a_week(since, now - first.created_at)))
 
 
 def _states(champion: Loaded, stored: Detector, limit: float) -> tuple[Watch, Watch | None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.chaos.servers import Postgres
 from benchmarks.goals.goal import Goal
 from benchmarks.house import generated, house, post, settle
 from ml.generator import generate
@@ -33,12 +34,26 @@ PROBLEM = {
 }  # fmt: skip
 
 
-def goals(folder: Path, whole: bool) -> list[Goal]:
-    """The lines; without `whole` the long history is a tenth as long."""
+def goals(folder: Path, whole: bool, postgres: bool) -> list[Goal]:
+    """The lines, on SQLite and if asked for on PostgreSQL; without `whole` the long history is a tenth as long."""
     long = LONG if whole else LONG // 10
-    short_ms, _ = _measure(folder / "short", SHORT)
-    long_ms, labelled_ms = _measure(folder / "long", long)
-    what = f"check, CPU, {FEATURES} features × {NEW:,} new rows"
+    found = _goals(folder, long, "SQLite", "", "")
+    if postgres:
+        short, server = (Postgres(folder / name) for name in ("postgres-short", "postgres-long"))
+        try:
+            short.start()
+            server.start()
+            found += _goals(folder, long, "PostgreSQL", short.url, server.url)
+        finally:
+            short.remove()
+            server.remove()
+    return found
+
+
+def _goals(folder: Path, long: int, ledger: str, short_url: str, long_url: str) -> list[Goal]:
+    short_ms, _ = _measure(folder / f"short-{ledger}", SHORT, short_url)
+    long_ms, labelled_ms = _measure(folder / f"long-{ledger}", long, long_url)
+    what = f"check, {ledger}, CPU, {FEATURES} features × {NEW:,} new rows"
     wanted = f"≤ {MOST_MS:g} ms"
     return [
         Goal(f"{what} of a dataset, {long:,} rows of history", wanted, f"{long_ms:.0f} ms", long_ms <= MOST_MS),
@@ -52,9 +67,9 @@ def goals(folder: Path, whole: bool) -> list[Goal]:
     ]
 
 
-def _measure(folder: Path, history: int) -> tuple[float, float]:
-    """CPU ms of a check of a dataset, and of labelled predictions."""
-    with house(folder, parse_problem(MODEL, PROBLEM)) as room:
+def _measure(folder: Path, history: int, database_url: str) -> tuple[float, float]:
+    """CPU ms of a check of a dataset, and of labelled predictions; of this process, not of a database server."""
+    with house(folder, parse_problem(MODEL, PROBLEM), database_url=database_url) as room:
         generated(room, MODEL, history, FEATURES, 1)
         generated(room, MODEL, NEW, FEATURES, 2)
         of_dataset = _cpu_ms(room)

@@ -24,7 +24,7 @@ BEFORE: Final = 1_000  # rows before the change
 PIECE: Final = 2_000  # rows drawn at once
 MOST: Final = 40_000  # rows after a change until a run is given up
 SMALL_C: Final = 1_000.0
-CHECK_ROWS, DAY_CHECKS = 20, 2_880
+CHECK_ROWS, CHECK_S, DAY_CHECKS = 20, 30.0, 2_880
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def _wait(rng: np.random.Generator) -> int:
 
 
 def day(runs: int) -> Figure:
-    """A day without drift: a check each 30 s with 20 labels, c as the week's rows grow, loss and floor beside each other."""
+    """A day without drift: a check each 30 s with 20 labels, c as a young model's check sets it, loss and floor side by side."""
     alarmed = sum(_day(np.random.default_rng([4, seed])) for seed in range(runs))
     low, high = share_interval(alarmed, runs)
     value = f"{alarmed} of {runs} with an alarm ({100 * low:.0f}–{100 * high:.0f} %)"
@@ -110,8 +110,8 @@ def _day(rng: np.random.Generator) -> bool:
     states = [_begun(rng, c)]
     floor = detector.start_floor("accuracy", 0.8, 1 - CALM, c)
     states += [floor] if floor else []
-    for check in range(DAY_CHECKS):
-        c = detector.limit(CHECK_ROWS * (check + 1))
+    for check in range(1, DAY_CHECKS + 1):
+        c = detector.limit(detector.rows_a_week(CHECK_ROWS * check, CHECK_S * check))
         losses = _losses(rng, CALM, CHECK_ROWS)
         states = [detector.update(each.with_limit(c * (1 + n)), losses) for n, each in enumerate(states)]
     return any(each.alarm for each in states)

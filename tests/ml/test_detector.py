@@ -17,6 +17,7 @@ from ml.detector import (
     DetectorState,
     limit,
     reference,
+    rows_a_week,
     rows_since_change,
     start,
     start_floor,
@@ -113,6 +114,25 @@ def test_a_calm_stream_raises_no_alarm_and_a_champion_wrong_for_weeks_no_overflo
     assert json.loads(json.dumps(wrong.to_dict()))["rows"] == 10_000
 
 
+def test_a_day_without_drift_raises_no_alarm_in_twenty_runs() -> None:
+    """2,880 checks of 20 labels, at the limit of their rate; each run with the reference that its own holdout showed."""
+    for seed in range(20):
+        held = stream(100 + seed, (1_000, 0.12))
+        calm = start(reference(float(held.mean()), 1_000).mu0, limit(rows_a_week(2_400, 3_600.0)))
+        assert update(calm, stream(200 + seed, (2_880 * 20, 0.12))).alarm is None
+
+
+@pytest.mark.parametrize(
+    ("seed", "before", "after", "row", "since"),
+    [(1, 0.05, 0.5, 2_025, 26), (2, 0.12, 0.2, 2_330, 193), (3, 0.3, 0.45, 2_105, 68)],
+)
+def test_seeded_streams_alarm_at_exactly_these_rows(seed: int, before: float, after: float, row: int, since: int) -> None:
+    """The error rises at row 2,000; the reference is of 1,000 rows, and c is 10,000."""
+    state = update(start(reference(before, 1_000).mu0, limit(0)), stream(seed, (2_000, before), (4_000, after)))
+    assert state.alarm is not None
+    assert (state.alarm.row, state.alarm.rows_since_change) == (row, since)
+
+
 @pytest.mark.parametrize(("worse", "rows"), [(0.30, 200), (0.20, 1_100)])
 def test_a_change_is_seen_in_time(worse: float, rows: int) -> None:
     """Error .12 on a 1,000-row holdout, c = 403,200: the median delay of 40 seeded streams."""
@@ -141,8 +161,10 @@ def test_the_reference_leaves_room_for_what_a_holdout_cannot_know() -> None:
 
 
 def test_the_limit_is_one_false_alarm_in_two_weeks() -> None:
-    """At least 10,000 rows; twice a week's."""
+    """At least 10,000 rows; twice a week's, at the rate of an hour or more."""
     assert (limit(0), limit(201_600)) == (10_000, 403_200)
+    assert rows_a_week(1_200, 3_600.0) == 201_600
+    assert rows_a_week(1_200, 3_599.0) == 1_200
 
 
 def test_the_floor_is_armed_only_above_the_threshold_and_for_accuracy() -> None:

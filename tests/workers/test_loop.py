@@ -129,6 +129,17 @@ def test_the_alarm_falls_on_the_same_row_however_the_labels_are_cut(tmp_path_fac
     assert len(set(alarms)) == 1
 
 
+def test_the_limit_of_a_young_model_follows_the_rate_of_its_labels_from_an_hour_on(served: House) -> None:
+    """400 labels in an hour are 67,200 a week; before the hour is over nobody knows a rate."""
+    feed(served, 200, "none", 1)
+    served.tick(60)
+    feed(served, 200, "none", 2)
+    served.tick(3_600)
+    early, late = (check["limit"] for check in served.checks()[-2:])
+    assert early == 10_000
+    assert late == pytest.approx(2 * 400 * 7 * 24, rel=0.03)
+
+
 def test_moved_inputs_warn_once_and_train_nothing(served: House) -> None:
     for seed in range(3):
         inputs, _ = generate(600, 2, 0.0, "covariate", 1.0, seed)
