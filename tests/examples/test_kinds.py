@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,20 +12,21 @@ import pytest
 from examples.stack import Refused
 from tests.examples.conftest import Play, Played
 
-CLASSIFIER = "sklearn.linear_model.LogisticRegression"
-SMALL = ["--warm", "200", "--chunk", "100"]
 X = np.random.default_rng(0).standard_normal((700, 2)).round(3)
 SIDE = X.sum(axis=1) > 0
 
 
-def files(folder: Path, task: str, rows: Sequence[Sequence[object]], features: str, estimator: str = CLASSIFIER) -> list[str]:
-    """The CSV (the label is its last column) and the problem file; as arguments."""
+def stream(
+    played: Played, folder: Path, task: str, rows: Sequence[Sequence[object]], features: str, name: str = "s"
+) -> list[str]:
+    """Write the CSV, whose last column is the label, declare the problem, and give the command's arguments."""
     (folder / "s.csv").write_text("\n".join(",".join(map(str, row)) for row in rows) + "\n")
-    metric = 'metric = "mae"\nthreshold = 1.0' if task == "regression" else 'metric = "accuracy"\nthreshold = 0.6'
-    (folder / "s.toml").write_text(
-        f'task = "{task}"\nlabel = "y"\n{metric}\nestimator = "{estimator}"\nscale = true\n[features]\n{features}\n'
-    )
-    return ["--model", "s", "--problem", str(folder / "s.toml"), *SMALL]
+    regression = task == "regression"
+    metric = 'metric = "mae"\nthreshold = 1.0' if regression else 'metric = "accuracy"\nthreshold = 0.6'
+    estimator = "Ridge" if regression else "LogisticRegression"
+    problem = f'task = "{task}"\nlabel = "y"\n{metric}\nestimator = "sklearn.linear_model.{estimator}"\n[features]\n{features}\n'
+    played.house.declare(name, **tomllib.loads(problem))
+    return ["--model", name, "--warm", "200", "--chunk", "100"]
 
 
 def plain(labels: Sequence[object]) -> list[Sequence[object]]:
@@ -48,7 +50,7 @@ def test_labels_are_booleans_words_or_numbers(
     play: Play, played: Played, tmp_path: Path, labels: Sequence[object], classes: list[object]
 ) -> None:
     """They come back in the type they were taught with, and every row is scored as right or wrong."""
-    asked = files(tmp_path, "binary", plain(labels), NUMBERS)
+    asked = stream(played, tmp_path, "binary", plain(labels), NUMBERS)
     assert play(tmp_path / "s.csv", *asked) == 0
     assert played.house.model("s").classes == classes
     assert (played.house.model("s").performance or 0) > 0.9
@@ -59,7 +61,7 @@ def test_a_single_class_at_the_start_is_waited_out(
 ) -> None:
     """300 rows without the second class: chunks are learnt from until there is a version, then predicted."""
     labels = [int(side and row >= 300) for row, side in enumerate(SIDE)]
-    assert play(tmp_path / "s.csv", *files(tmp_path, "binary", plain(labels), NUMBERS)) == 0
+    assert play(tmp_path / "s.csv", *stream(played, tmp_path, "binary", plain(labels), NUMBERS)) == 0
     assert "300 rows predicted" in capsys.readouterr().out
     assert played.house.model("s").champion
 
@@ -68,18 +70,18 @@ def test_a_class_that_appears_later_is_learnt(play: Play, played: Played, tmp_pa
     """A third word comes after 400 rows, in a region of its own; the version that serves in the end knows it."""
     late = (np.arange(700) >= 400) & (X[:, 0] > 0.5)
     labels = np.where(late, "new", np.where(SIDE, "up", "down"))
-    assert play(tmp_path / "s.csv", *files(tmp_path, "multiclass", plain(labels), NUMBERS)) == 0
+    assert play(tmp_path / "s.csv", *stream(played, tmp_path, "multiclass", plain(labels), NUMBERS)) == 0
     assert played.house.model("s").classes == ["down", "new", "up"]
     assert int(played.house.model("s").champion or 0) >= 2
 
 
-def test_labels_that_are_all_equal_are_told_apart_from_too_few_rows(play: Play, tmp_path: Path) -> None:
+def test_labels_that_are_all_equal_are_told_apart_from_too_few_rows(play: Play, played: Played, tmp_path: Path) -> None:
     """There is nothing to learn, which the command says in one sentence; likewise for ninety rows."""
     with pytest.raises(Refused, match="the file has ended, and s has no version yet: every label is 1"):
-        play(tmp_path / "s.csv", *files(tmp_path, "binary", plain([1] * 400), NUMBERS))
-    asked = files(tmp_path, "regression", plain(X[:90, 0]), NUMBERS, "sklearn.linear_model.Ridge")
-    with pytest.raises(Refused, match="has no version yet: its rows are too few"):
-        play(tmp_path / "s.csv", *asked, "--model", "few", "--warm", "50")
+        play(tmp_path / "s.csv", *stream(played, tmp_path, "binary", plain([1] * 400), NUMBERS))
+    asked = stream(played, tmp_path, "regression", plain(X[:90, 0]), NUMBERS, "few")
+    with pytest.raises(Refused, match="few has no version yet: its rows are too few"):
+        play(tmp_path / "s.csv", *asked, "--warm", "50")
 
 
 def test_categories_booleans_and_missing_values_are_streamed(play: Play, played: Played, tmp_path: Path) -> None:
@@ -89,13 +91,13 @@ def test_categories_booleans_and_missing_values_are_streamed(play: Play, played:
     number = [str(x) if row % 10 else "" for row, x in enumerate(X[:, 0])]
     rows = [("n", "k", "f", "y"), *zip(number, kind, np.where(SIDE, "true", "False"), SIDE.astype(int), strict=True)]
     features = 'n = "number?"\nk = "category?"\nf = "boolean"'
-    assert play(tmp_path / "s.csv", *files(tmp_path, "binary", rows, features)) == 0
+    assert play(tmp_path / "s.csv", *stream(played, tmp_path, "binary", rows, features)) == 0
     assert (played.house.model("s").performance or 0) > 0.95
 
 
 def test_a_regression_is_streamed_and_its_constant_part_divides_by_nothing(play: Play, played: Played, tmp_path: Path) -> None:
     """The first 400 labels are all equal, so that the reference error is 0; then they follow the inputs."""
     labels = np.where(np.arange(700) < 400, 3.0, 3 + X[:, 0])
-    asked = files(tmp_path, "regression", plain(labels), NUMBERS, "sklearn.linear_model.Ridge")
+    asked = stream(played, tmp_path, "regression", plain(labels), NUMBERS)
     assert play(tmp_path / "s.csv", *asked) == 0
     assert int(played.house.model("s").champion or 0) >= 2
