@@ -220,3 +220,100 @@ class Health(msgspec.Struct, frozen=True):
     status: str
     version: str
     components: dict[str, Component]
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """A queue: jobs that wait in it, and the age of the oldest in seconds."""
+
+    name: str
+    length: int
+    oldest_age_s: float
+
+
+class Process(msgspec.Struct, frozen=True):
+    """A process that works for the stack; `jobs` are those that it holds."""
+
+    name: str
+    component: str
+    queues: list[str]
+    up: bool
+    jobs: int
+    seen_at: datetime
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """What waits, what runs, who works, and rows predicted a second."""
+
+    at: datetime
+    queues: list[Queue]
+    queued: int
+    running: int
+    processes: list[Process]
+    predictions_per_s: float
+
+
+class Point(msgspec.Struct, frozen=True):
+    """What a check said: `performance` over the newest 2,000 labelled rows of the version, `recent` over the newest 200."""
+
+    at: datetime
+    version: str | None
+    performance: float | None
+    recent: float | None
+    labels_seen: int
+    statistic: float | None
+    limit: float | None
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What happened to a model: alarm, training, promotion, rejection or rollback; `decision` is the record's id."""
+
+    at: datetime
+    kind: str
+    version: str | None
+    text: str
+    decision: str
+
+
+class Timeline(msgspec.Struct, frozen=True):
+    """A model's performance over time, with its events; both oldest first."""
+
+    model: str
+    metric: str
+    threshold: float
+    higher_is_better: bool
+    points: list[Point]
+    events: list[Event]
+
+
+class Feature(msgspec.Struct, frozen=True):
+    """One feature's newest rows beside the reference: distance, and both histograms in the same bins."""
+
+    feature: str
+    type: str
+    test: str | None
+    distance: float | None
+    psi: float | None
+    p: float | None
+    drifted: bool
+    reference: dict[str, Any] | None
+    current: dict[str, Any] | None
+
+
+class Inputs(msgspec.Struct, frozen=True):
+    """A version's inputs beside the rows that it learnt from."""
+
+    model: str
+    version: str | None
+    reference_rows: int
+    checked_at: datetime | None
+    features: list[Feature]
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A setting in effect; of a secret `value` says only whether it is set."""
+
+    name: str
+    value: Any
+    default: Any
+    secret: bool
+    text: str

@@ -248,6 +248,26 @@ class Client:
         """What people were told, newest first."""
         return self._page(answers.Incident, "/incidents", "incidents", limit, cursor)
 
+    def overview(self) -> answers.Overview:
+        """Queues, workers and throughput."""
+        return self._get(answers.Overview, "/overview")
+
+    def timeline(self, model: str = "default", *, hours: float = 24.0, points: int = 240) -> answers.Timeline:
+        """A model's performance over the last hours, with what happened to it."""
+        return self._get(answers.Timeline, f"/models/{model}/timeline", {"hours": hours, "points": points})
+
+    def inputs(self, model: str = "default") -> answers.Inputs:
+        """Each feature's newest rows beside those that the champion learnt from."""
+        return self._get(answers.Inputs, f"/models/{model}/inputs")
+
+    def settings(self) -> list[answers.Setting]:
+        """The settings in effect, without secrets."""
+        return [self._of(answers.Setting, each) for each in self._api.ask("GET", "/settings")["settings"]]
+
+    def test_notification(self) -> answers.Job:
+        """Send a test message to every channel; the job's end says whether they took it."""
+        return self._post("/notifications/test", None, 0.0, None)
+
     def metrics(self) -> str:
         """The API's metrics, as Prometheus reads them; METRICS_TOKEN, where set, is the token to ask with."""
         answer = self._api.send("GET", "/metrics")
