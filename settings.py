@@ -114,10 +114,11 @@ class Settings(BaseSettings):
     dashboard_password: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("DASHBOARD_PASSWORD", "STREAMLIT_PASSWORD"),
-        description="login of the dashboard",
+        description="login of the dashboard; unset on loopback: made and kept in DATA_DIR/dashboard_password",
     )
-    flower_basic_auth: SecretStr | None = Field(None, description="user:password of Flower")
+    dashboard_host: str = Field("127.0.0.1", description="address the dashboard listens on")
     dashboard_port: int = Field(8501, ge=1, le=65535, description="a port from 1 to 65535")
+    flower_basic_auth: SecretStr | None = Field(None, description="user:password of Flower")
     flower_port: int = Field(5555, ge=1, le=65535, description="a port from 1 to 65535")
     mlflow_port: int = Field(5000, ge=1, le=65535, description="a port from 1 to 65535")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")

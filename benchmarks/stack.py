@@ -54,6 +54,7 @@ class Stack:
             "DATA_DIR": str(self.data),
             "API_PORT": str(self.port),
             "FLOWER_PORT": str(free_port()),
+            "DASHBOARD_PORT": str(free_port()),
             "MLFLOW_PORT": str(free_port()),
             "CHECK_INTERVAL_SECONDS": "5",
             "PROBLEMS_DIR": str(PROBLEMS),

@@ -158,14 +158,15 @@ class _Tale(threading.Thread):
         try:
             self.closed = story.tell(self.chosen, self.console)
             if self.stays:
-                url = self.chosen.base_url
-                self.console.line(f"It stays up until Ctrl-C.   try: curl {url}/model-status   look: {url}/docs   stop: Ctrl-C")
+                url, page = self.chosen.base_url, f"http://{self.chosen.dashboard_host}:{self.chosen.dashboard_port}"
+                self.console.line(f"It stays up until Ctrl-C.   try: curl {url}/model-status   look: {page}   stop: Ctrl-C")
         finally:
             self.told = True
 
 
 def _check_ports(chosen: settings.Settings) -> None:
     ports.check(chosen.api_host, chosen.api_port, "API_PORT")
+    ports.check(chosen.dashboard_host, chosen.dashboard_port, "DASHBOARD_PORT")
     ports.check("127.0.0.1", chosen.flower_port, "FLOWER_PORT")
     if not chosen.mlflow_tracking_uri:
         ports.check("127.0.0.1", chosen.mlflow_port, "MLFLOW_PORT")

@@ -35,7 +35,7 @@ class Stack:
 
     Attributes:
         stages: the stack is ready when these are.
-        pages: started after that, one by one: two browser pages, and the worker that few jobs ever need.
+        pages: started after that, one by one: the browser pages, and the worker that few jobs ever need.
     """
 
     stages: tuple[tuple[Group, ...], ...]
@@ -99,10 +99,18 @@ def _workers(env: dict[str, str]) -> Group:
 def _pages(settings: Settings, home: Home, env: dict[str, str]) -> tuple[Group, ...]:
     soft = {**env, "REMAP_SIGTERM": "SIGQUIT"}
     quarantine = _python("quarantine", SAYS_READY, soft, "workers", "quarantine", grace_s=8.0)
-    pages = [_flower(settings, home, env)]
+    pages = [_dashboard(settings, home, env), _flower(settings, home, env)]
     if not settings.mlflow_tracking_uri:
         pages.append(_mlflow(settings, home, env))
     return (*pages, Group("quarantine", "for jobs that took a worker down", (quarantine,)))
+
+
+def _dashboard(settings: Settings, home: Home, env: dict[str, str]) -> Group:
+    kept = f"in {Home.shown(home.root / 'dashboard_password')}"
+    where = "in DASHBOARD_PASSWORD" if settings.dashboard_password else kept
+    url = f"http://{_reachable(settings.dashboard_host)}:{settings.dashboard_port}"
+    page = _python("dashboard", _answers(f"{url}/_stcore/health"), env, "dashboard", rank=CLOCK, grace_s=2.0)
+    return Group("dashboard", f"{url}   password {where}", (page,))
 
 
 def _flower(settings: Settings, home: Home, env: dict[str, str]) -> Group:

@@ -50,7 +50,8 @@ class _Project:
         key = secrets.token_urlsafe(24)
         lines = {
             "API_KEY": key, "API_PORT": str(port), "FLOWER_PORT": str(free_port()), "FLOWER_BASIC_AUTH": f"f:{key}",
-            "POSTGRES_PASSWORD": key, "REDIS_PASSWORD": key, "CHECK_INTERVAL_SECONDS": "5",
+            "DASHBOARD_PORT": str(free_port()), "DASHBOARD_PASSWORD": key, "POSTGRES_PASSWORD": key,
+            "REDIS_PASSWORD": key, "CHECK_INTERVAL_SECONDS": "5",
         }  # fmt: skip
         self.env_file.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
         name = f"continual-chaos-{os.getpid()}"

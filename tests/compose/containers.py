@@ -25,10 +25,11 @@ class Project:
     def __init__(self, command: str, folder: Path) -> None:
         self.command = shlex.split(command)
         self.env_file = folder / ".env"
-        port, flower = free_port(), free_port()
+        port = free_port()
         text = _fresh_env().replace("CHECK_INTERVAL_SECONDS=30", "CHECK_INTERVAL_SECONDS=5")
-        text = re.sub(r"(?m)^API_PORT=.*", f"API_PORT={port}", text)
-        self.env_file.write_text(re.sub(r"(?m)^FLOWER_PORT=.*", f"FLOWER_PORT={flower}", text))
+        for name, chosen in (("API_PORT", port), ("DASHBOARD_PORT", free_port()), ("FLOWER_PORT", free_port())):
+            text = re.sub(rf"(?m)^{name}=.*", f"{name}={chosen}", text)
+        self.env_file.write_text(text)
         self.env_file.chmod(0o600)
         self.values = dict(re.findall(r"(?m)^([A-Z_]+)=(.*)$", self.env_file.read_text()))
         self.name = f"continual-test-{os.getpid()}"

@@ -11,7 +11,8 @@ import pytest
 from tests.compose.containers import SCALE, Project
 
 pytestmark = pytest.mark.compose
-SERVICES = {"api", "worker", "bulk", "trainer", "quarantine", "beat", "sweeper", "flower", "mlflow", "redis", "postgres"}
+OURS = {"api", "worker", "bulk", "trainer", "quarantine", "beat", "sweeper", "dashboard", "flower"}
+SERVICES = OURS | {"mlflow", "redis", "postgres"}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def until(what: Callable[[], bool], seconds: float) -> None:
 
 
 def test_every_service_is_up_and_healthy(project: Project) -> None:
-    """Eleven services, the worker three times, each with a healthcheck that holds; the API says so too."""
+    """Twelve services, the worker three times, each with a healthcheck that holds; the API says so too."""
     containers = project.containers()
     assert {container["Service"] for container in containers} == SERVICES
     assert {container["Health"] for container in containers} == {"healthy"}
@@ -45,7 +46,7 @@ def test_every_service_is_up_and_healthy(project: Project) -> None:
     until(lambda: project.client.get("/health").json()["status"] == "ok", 60)
 
 
-def test_only_the_api_and_flower_are_published_and_on_loopback(project: Project) -> None:
+def test_only_the_api_and_the_pages_are_published_and_on_loopback(project: Project) -> None:
     """Neither store, nor MLflow, nor a worker can be reached from outside."""
     published = {
         (container["Service"], address["URL"])
@@ -53,7 +54,7 @@ def test_only_the_api_and_flower_are_published_and_on_loopback(project: Project)
         for address in container["Publishers"] or []
         if address["PublishedPort"]
     }
-    assert published == {("api", "127.0.0.1"), ("flower", "127.0.0.1")}
+    assert published == {("api", "127.0.0.1"), ("dashboard", "127.0.0.1"), ("flower", "127.0.0.1")}
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))

@@ -34,6 +34,7 @@ class Stack:
             "DATA_DIR": str(self.data),
             "API_PORT": str(self.port),
             "FLOWER_PORT": str(free_port()),
+            "DASHBOARD_PORT": str(free_port()),
             "MLFLOW_PORT": str(free_port()),
             "CHECK_INTERVAL_SECONDS": "2",
             "WORKER_CONCURRENCY": "1",

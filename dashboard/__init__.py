@@ -1,0 +1,1 @@
+"""Pages for people, over the HTTP API only: `python -m dashboard`."""
