@@ -59,6 +59,8 @@ def _keep(file: Path, key: str) -> None:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "w") as out:
         out.write(key + "\n")
+        out.flush()
+        os.fsync(out.fileno())
     try:
         os.link(draft, file)  # whoever comes second keeps what the first has written
     except FileExistsError:

@@ -131,7 +131,7 @@ def _kept_port(folder: Path) -> int:
     if kept.exists() and ports.is_free("127.0.0.1", port := int(kept.read_text())):
         return port
     port = ports.free_port()
-    kept.write_text(f"{port}\n")
+    write_private(kept, f"{port}\n")
     return port
 
 

@@ -12,6 +12,8 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from embedded.home import write_private
+
 NOISE = 0.03
 
 
@@ -42,7 +44,7 @@ class World:
     def turn(self, strength: float) -> None:
         """Change the rule: a concept drift of this strength, 0 to 1."""
         self.angle += strength * 90.0
-        self.memory.write_text(f"{self.angle}\n")
+        write_private(self.memory, f"{self.angle}\n")
 
     def draw(self, count: int) -> Rows:
         """Fresh rows under the present rule."""

@@ -97,6 +97,8 @@ class MlflowRegistry:
     def prepare(self) -> None:
         """Open the store, migrations included, and make the experiment; see `ModelRegistry.prepare`."""
         with _translated():
+            if not self._remote:
+                _make_whole(Path(self._uri.removeprefix(SQLITE)))
             self._experiment()
 
     def ping(self) -> None:
@@ -290,6 +292,21 @@ def _log_numbers(client: MlflowClient, run: Run, upload: Upload) -> None:
         metrics=[Metric(name, float(value), now, 0) for name, value in upload.metrics.items()],
         params=[Param(name, str(value)) for name, value in upload.params.items()],
     )
+
+
+def _make_whole(file: Path) -> None:
+    """Make the SQLite store where there is none: under another name, for MLflow cannot go on with a store half made.
+
+    Its migrations take seconds and are no transaction, so whoever is killed in them would leave a stack that never starts again.
+    """
+    if file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f"{file.name}.draft")
+    for left in file.parent.glob(f"{draft.name}*"):
+        left.unlink()
+    MlflowRegistry(f"{SQLITE}{draft}", file.parent)._client()
+    draft.rename(file)
 
 
 def _read_store(file: Path) -> None:

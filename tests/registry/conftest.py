@@ -46,6 +46,8 @@ def upload(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Upload]:
 def mlflow_registry(tmp_path_factory: pytest.TempPathFactory) -> MlflowRegistry:
     """MLflow on a SQLite store of this run's own, opened once: its migrations take seconds."""
     folder: Path = tmp_path_factory.mktemp("mlflow")
+    for left in ("mlflow.db.draft", "mlflow.db.draft-journal"):  # of a start that was killed
+        (folder / left).write_bytes(b"half made")
     made = MlflowRegistry(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")
     made.prepare()
     return made

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +148,26 @@ def test_a_store_whose_files_are_away_is_down_and_takes_the_version_once_they_ar
     files.unlink()
     (tmp_path / "away").rename(files)
     assert mlflow_registry.register(upload("filed", "a")) == "1"
+
+
+def test_a_first_start_that_is_killed_is_no_obstacle_to_the_next(tmp_path: Path) -> None:
+    """kill -9 in the middle of MLflow's migrations, which are no transaction: there is no store yet (see also `mlflow_registry`)."""
+    url = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    code = f"from pathlib import Path; from registry.mlflow_registry import MlflowRegistry as R; R({url!r}, Path('.')).prepare()"
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as first:
+        while not any(has_table(file, "experiments") for file in tmp_path.glob("mlflow.db*")):
+            assert first.poll() is None
+            time.sleep(0.01)
+        first.kill()
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def has_table(file: Path, name: str) -> bool:
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as store:
+        try:
+            return bool(store.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone())
+        except sqlite3.Error:  # it is being made
+            return False
 
 
 def test_pinging_makes_no_store(tmp_path: Path) -> None:
