@@ -151,7 +151,7 @@ def test_a_store_whose_files_are_away_is_down_and_takes_the_version_once_they_ar
 
 
 def test_a_first_start_that_is_killed_is_no_obstacle_to_the_next(tmp_path: Path) -> None:
-    """kill -9 in the middle of MLflow's migrations, which are no transaction: there is no store yet (see also `mlflow_registry`)."""
+    """kill -9 in the middle of MLflow's migrations: there is no store yet; what is left of one `mlflow_registry` has met."""
     url = f"sqlite:///{tmp_path / 'mlflow.db'}"
     code = f"from pathlib import Path; from registry.mlflow_registry import MlflowRegistry as R; R({url!r}, Path('.')).prepare()"
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as first:
