@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
+import re
+import runpy
 import shlex
 import subprocess
 import tempfile
@@ -47,13 +48,12 @@ class _Project:
     def __init__(self, command: list[str], folder: Path) -> None:
         port = free_port()
         self.env_file = folder / ".env"
-        key = secrets.token_urlsafe(24)
-        lines = {
-            "API_KEY": key, "API_PORT": str(port), "FLOWER_PORT": str(free_port()), "FLOWER_BASIC_AUTH": f"f:{key}",
-            "DASHBOARD_PORT": str(free_port()), "DASHBOARD_PASSWORD": key, "POSTGRES_PASSWORD": key,
-            "REDIS_PASSWORD": key, "CHECK_INTERVAL_SECONDS": "5",
-        }  # fmt: skip
-        self.env_file.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+        text = runpy.run_path(str(ROOT / ".ci" / "fresh_env.py"))["with_secrets"]((ROOT / ".env.example").read_text())
+        own = {"API_PORT": port, "FLOWER_PORT": free_port(), "DASHBOARD_PORT": free_port(), "CHECK_INTERVAL_SECONDS": 5}
+        for name, value in own.items():
+            text = re.sub(rf"(?m)^#? ?{name}=.*$", f"{name}={value}", text)
+        self.env_file.write_text(text)
+        key = dict(re.findall(r"(?m)^([A-Z_]+)=(.*)$", text))["API_KEY"]
         name = f"continual-chaos-{os.getpid()}"
         self.command = [*command, "--ansi", "never", "-p", name, "--env-file", str(self.env_file)]
         headers = {"Authorization": f"Bearer {key}"}
