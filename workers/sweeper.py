@@ -50,7 +50,7 @@ class Sweeper:
         self.room = room
         self.vigil = Vigil(room.settings.job_lease_s, steady)
         self.wall = WallClock(room.clock, steady)
-        self._steady, self._even_since = steady, steady()
+        self._steady, self._even_since, self._moved = steady, steady(), 0.0
         self.redis = ringer(room.settings.redis_url)
 
     def sweep(self) -> None:
@@ -59,7 +59,9 @@ class Sweeper:
         Raises:
             DBAPIError: the ledger does not answer.
         """
+        self._moved += self.wall.step()
         ended = self.room.db.run(self._settle, patience_s=0)
+        self._moved = 0.0  # not before: what follows from it must outlive a ledger that is away
         try:
             if ended:
                 self.redis.publish(DONE, ",".join(ended))
@@ -69,8 +71,8 @@ class Sweeper:
 
     def _settle(self, tx: Connection) -> list[str]:
         now = self.room.clock()
-        if moved := self.wall.step():
-            logger.warning("the clock was set by {:+.0f} s: what is queued is due now", moved)
+        if self._moved:
+            logger.warning("the clock was set by {:+.0f} s: what is queued is due now", self._moved)
             ledger.clock_stepped(tx, now, self.room.settings.no_model_wait_s)
             self._even_since = self._steady()
         again, dead = ledger.expire(tx, self.vigil.silent(ledger.leases(tx)), now)

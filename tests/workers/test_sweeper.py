@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import redis
+from sqlalchemy.exc import OperationalError
 
 from jobs.kinds import QUEUES
 from storage import idempotency, jobs, ledger
@@ -140,6 +141,24 @@ def test_a_job_that_is_accepted_after_the_clock_was_put_back_by_a_year_is_rung_i
     night.pass_(1)
     (job_id,) = night.accept()
     night.pass_(5)
+    assert [job_id] in night.rung("predict")
+
+
+def test_a_clock_that_is_put_back_while_the_ledger_is_away_holds_up_no_job(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sweep that notices it fails; the next one rings all the same for what was due by the old time."""
+    night.house.clock.now += YEAR
+    night.pass_(1)
+    (job_id,) = night.accept()
+    night.house.clock.now -= YEAR
+
+    def away(_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("server closed the connection"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "leases", away)
+        with pytest.raises(OperationalError):
+            night.pass_(1)
+    night.pass_(2)
     assert [job_id] in night.rung("predict")
 
 
