@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -95,7 +96,7 @@ def _fit_each(learnt: Stream, tested: list[Stream], problem: Problem, replay: in
             rows = stack([take(learnt.rows, older), rows])
             truth = np.concatenate([learnt.truth[older], truth])
         model = build(problem, 1).fit(rows, truth)
-        found.append(_tested(tested, problem, lambda asked, model=model: predict(model, problem, asked)))
+        found.append(_tested(tested, problem, partial(predict, model, problem)))
         begin = end
     return np.array(found)
 

@@ -110,4 +110,4 @@ def _as_prediction(stream: Stream, said: list[Any]) -> Prediction:
 def _dicts(stream: Stream, rows: Rows) -> list[dict[str, Any]]:
     names = [f.name for f in stream.problems[0].features]
     table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows, columns=names)
-    return [{name: value for name, value in row.items() if pd.notna(value)} for row in table.to_dict("records")]
+    return [{str(name): value for name, value in row.items() if pd.notna(value)} for row in table.to_dict("records")]

@@ -147,7 +147,7 @@ def declare(name: str, frame: pd.DataFrame, ignored: Sequence[str], wanted: Sequ
         "ignore": [column for column in kinds if column not in features],
         "features": features,
     }
-    return [parse_problem(name, common | _estimator(key, regression)) for key in wanted]
+    return [parse_problem(name, {**common, **_estimator(key, regression)}) for key in wanted]
 
 
 def _estimator(key: str, regression: bool) -> Mapping[str, Any]:

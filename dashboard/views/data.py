@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -94,7 +95,7 @@ def _generate(model: answers.Model) -> None:
         )
         st.caption(f"{DRAWN} rows as they would be drawn, on the first two features. Nothing is stored until you generate.")
     if asked:
-        given = {"samples": int(samples), "drift": drift, "strength": strength, "noise": noise}
+        given: dict[str, Any] = {"samples": int(samples), "drift": drift, "strength": strength, "noise": noise}
         chosen = None if seed is None else int(seed)
         _follow(lambda: client().generate(model.name, **given, seed=chosen), "Drawing the rows…")
 

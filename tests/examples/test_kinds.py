@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ def stream(
     return ["--model", name, "--warm", "200", "--chunk", "100"]
 
 
-def plain(labels: Sequence[object]) -> list[Sequence[object]]:
+def plain(labels: Iterable[object]) -> list[Sequence[object]]:
     """Two numbers and a label."""
     return [("a", "b", "y"), *((x[0], x[1], label) for x, label in zip(X, labels, strict=False))]
 

@@ -266,6 +266,7 @@ def test_a_logistic_regression_says_what_scikit_learn_does(classes: int) -> None
     for asked in (rows, rows[:1]):
         said = predict(model, whose, asked)
         assert said.classes == tuple(range(classes))
+        assert said.probabilities is not None
         np.testing.assert_allclose(said.probabilities, model.predict_proba(asked), rtol=1e-12, atol=1e-300)
     with pytest.raises(ValueError, match="not finite"):
         predict(model, whose, np.full((1, 3), np.nan))
