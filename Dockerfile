@@ -2,9 +2,13 @@
 FROM python:3.11-slim AS build
 COPY --from=ghcr.io/astral-sh/uv:0.9 /uv /usr/local/bin/uv
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=/opt/venv
-WORKDIR /build
+WORKDIR /app
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --no-install-project --python /usr/local/bin/python3
+COPY README.md LICENSE ./
+COPY continual continual
+# the command `continual`, which finds the code in /app
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --python /usr/local/bin/python3
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --home-dir /tmp --no-create-home app \

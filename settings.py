@@ -30,6 +30,7 @@ IN_FILES = {  # what holds a secret, or an address with a password in it
     *("api_key", "metrics_token", "dashboard_password", "flower_basic_auth"),
     *("redis_url", "database_url", "mlflow_tracking_uri", "discord_webhook_url", "apprise_urls", "kuma_push_url"),
 }
+BROKER_URL = "broker/url"  # below DATA_DIR: where the embedded broker is, with its password
 DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 
 
@@ -123,6 +124,8 @@ class Settings(BaseSettings):
     mlflow_port: int = Field(5000, ge=1, le=65535, description="a port from 1 to 65535")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_format: Literal["text", "json"] = Field("text", description="text or json")
+    log_file_mb: int = Field(20, ge=1, le=10_000, description="MiB of a log under `make up` before it is put aside")
+    log_files: int = Field(5, ge=1, le=100, description="logs put aside that are kept, for each process")
     metrics_token: SecretStr | None = Field(None, description="bearer token that /metrics asks for; unset: open")
     worker_concurrency: int = Field(2, ge=1, le=256, description="processes of a prefork worker")
     job_lease_s: float = Field(30.0, ge=1, le=3600, description="seconds a silent worker keeps a job")
@@ -202,6 +205,12 @@ class Settings(BaseSettings):
     def ledger_url(self) -> str:
         """SQLAlchemy URL of the ledger, embedded or given."""
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'ledger.db'}"
+
+    @property
+    def broker_url(self) -> str:
+        """Where the broker is, embedded or given; empty where none was given and none was ever started here."""
+        kept = self.data_dir / BROKER_URL
+        return self.redis_url or (kept.read_text().strip() if kept.exists() else "")
 
     @property
     def registry_uri(self) -> str:

@@ -8,16 +8,19 @@ from collections.abc import Mapping
 from flask import Response, request
 
 from api.asking import Asked
+from api.auditing import act
 from api.auth import caller
 from api.envelope import current_request_id
 from api.front import Accepted
 from api.house import house
 from api.views import JobView, answer, job_view, queued_view
 from jobs.kinds import POLICIES, Kind, lane
-from storage import jobs
+from storage import audit, jobs
 from storage.idempotency import Key
 from storage.ids import new_id
 from storage.jobs import TERMINAL, Job, NewJob
+
+AUDITED = {"generate": "generate", "ingest": "upload", "check": "check", "notify": "test"}  # kinds of jobs, as acts of people
 
 
 def new_job(
@@ -63,11 +66,11 @@ def accept(new: NewJob, asked: Asked, digest: str) -> tuple[Accepted, Response]:
     if asked.key is not None:
         key = Key(caller().token_id, request.path, asked.key, digest, new.id, new.created_at)
     if not asked.wait_s or not parts.waiting.enter():
-        accepted = parts.front.accept(new, key)
+        accepted = _accepted(new, key)
         return accepted, _answer(new, accepted, None)
     try:
         with parts.waiting.watching(new.id) as watch:
-            accepted = parts.front.accept(new, key)
+            accepted = _accepted(new, key)
             job = None if accepted.replayed else watch.until_end(asked.wait_s, looked=True)
         if accepted.replayed:
             with parts.waiting.watching(accepted.job_id) as watch:
@@ -75,6 +78,16 @@ def accept(new: NewJob, asked: Asked, digest: str) -> tuple[Accepted, Response]:
     finally:
         parts.waiting.leave()
     return accepted, _answer(new, accepted, job)
+
+
+def _accepted(new: NewJob, key: Key | None) -> Accepted:
+    """Recorded, and in the audit log if it changes more than itself; the front's transaction is many requests' together."""
+    parts = house()
+    accepted = parts.front.accept(new, key)
+    if new.kind in AUDITED and not accepted.replayed:
+        with parts.database.begin() as tx:
+            audit.add(tx, act(AUDITED[new.kind], f"job {new.id}", f"model {new.model}" if new.model != "-" else ""))
+    return accepted
 
 
 def _answer(new: NewJob, accepted: Accepted, job: Job | None) -> Response:

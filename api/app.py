@@ -8,6 +8,7 @@ from collections.abc import Callable
 from flask import Flask, Response, g, request
 
 from api import (
+    auditing,
     bodies,
     datasets,
     docs,
@@ -46,7 +47,7 @@ from telemetry.metrics import HttpMetrics, LedgerCollector
 
 NOUNS = (
     *(predict, generate, datasets, feedback, jobs, retrying, results),
-    *(models, timeline, notifications, tokens, status, status_page, overview, docs),
+    *(models, timeline, notifications, tokens, auditing, status, status_page, overview, docs),
 )
 THREADS_FOR_OTHERS = 16  # never taken by requests that wait
 
@@ -106,6 +107,9 @@ def _begin() -> None:
 def _end(response: Response) -> Response:
     if response.status_code >= 400 and response.status_code != 408:
         bodies.drain()
+    rates = house().rates
+    if rates is not None and "counted_for" in g:
+        response.headers.extend(rates.headers(g.counted_for))
     rule = request.url_rule.rule if request.url_rule else "unknown"
     house().metrics.observe(request.method, rule, response.status_code, time.perf_counter() - g.began)
     return response

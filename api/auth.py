@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
-from flask import request
+from flask import g, request
 from flask_httpauth import HTTPTokenAuth
 from werkzeug.datastructures import Authorization
 
@@ -15,7 +14,6 @@ from api.house import house
 from api.verified import ROLES, Caller, Role, hash_of, includes
 
 FAILURES_A_MINUTE = 300  # wrong tokens from one address, before they are answered by 429
-audit_log = logging.getLogger("api.audit")
 
 
 class BearerAuth(HTTPTokenAuth):  # type: ignore[misc]
@@ -50,6 +48,7 @@ def _caller_of(secret: str) -> Caller | None:
 
 def _keep_to_rate(found: Caller) -> None:
     rates = house().rates
+    g.counted_for = found.token_id
     if rates is not None and (wait := rates.take(found.token_id)):
         raise busy(429, f"Over the rate limit of {house().settings.rate_limit} for this token.", wait + 0.5)
 
@@ -68,8 +67,3 @@ def _refuse(status: int) -> NoReturn:
     raise Refused(
         401, "Expected a valid token in the header: Authorization: Bearer <token>.", headers={"WWW-Authenticate": "Bearer"}
     )
-
-
-def audit(what: str) -> None:
-    """Put into the log who did what."""
-    audit_log.info("%s by token '%s' (%s)", what, caller().name, caller().role)

@@ -55,12 +55,14 @@ class Trip:
     """One request on its way, and the eye on its job where the client waits for it.
 
     Attributes:
+        limits: the header lines that tell how the token's rate stands.
         recorded: its job is in the ledger; before that no 202 may be given, however long the client has waited.
     """
 
-    __slots__ = ("answer", "answered", "began", "express", "new", "recorded", "request_id", "wait_s")
+    __slots__ = ("answer", "answered", "began", "express", "limits", "new", "recorded", "request_id", "wait_s")
 
-    def __init__(self, express: Express, new: NewJob, wait_s: float, answer: Answer) -> None:
+    def __init__(self, express: Express, new: NewJob, wait_s: float, answer: Answer, limits: str) -> None:
+        self.limits = limits
         self.express, self.new, self.wait_s, self.answer = express, new, wait_s, answer
         self.request_id = str(new.request_id)
         self.began = time.perf_counter()
@@ -117,15 +119,15 @@ class Express:
         head = read_head(data)
         if head is None or len(data) < head.size + head.length:
             return 0
-        new = self._new_job(head, data[head.size : head.size + head.length])
-        trip = Trip(self, new, head.wait_s, answer)
+        new, limits = self._new_job(head, data[head.size : head.size + head.length])
+        trip = Trip(self, new, head.wait_s, answer, limits)
         if head.wait_s:
             self._house.waiting.add(new.id, trip)
             self._waiting.append((time.monotonic() + self._house.waiting.patience_s, trip))
         self._house.front.hand_in(Ticket(new, None, trip.told, waits=bool(head.wait_s)))
         return head.size + head.length
 
-    def _new_job(self, head: Head, body: bytes) -> NewJob:
+    def _new_job(self, head: Head, body: bytes) -> tuple[NewJob, str]:
         house, digest = self._house, hash_of(head.token)
         caller = house.verified.at_hand(digest)
         if caller is None or not includes(caller.role, "client") or not house.front.has_room():
@@ -146,7 +148,9 @@ class Express:
         self._used[digest, asked.model] = time.monotonic()
         request_id = head.request_id or secrets.token_hex(16)
         most = house.settings.max_attempts
-        return NewJob(new_id(house.clock()), "predict", asked.model, PREDICT, most, payload, request_id=request_id)
+        new = NewJob(new_id(house.clock()), "predict", asked.model, PREDICT, most, payload, request_id=request_id)
+        told = house.rates.headers(caller.token_id) if house.rates is not None else ()
+        return new, "".join(f"{name}: {value}\r\n" for name, value in told)
 
     # ---- from other threads
 
@@ -217,7 +221,7 @@ class Express:
         self._house.metrics.observe("POST", ROUTE, status, time.perf_counter() - trip.began)
         date, phrase = _http_date(int(time.time())), HTTPStatus(status).phrase.upper()
         head = (
-            f"HTTP/1.1 {status} {phrase}\r\nServer: gunicorn\r\nDate: {date}\r\nConnection: keep-alive\r\n{more}"
+            f"HTTP/1.1 {status} {phrase}\r\nServer: gunicorn\r\nDate: {date}\r\nConnection: keep-alive\r\n{more}{trip.limits}"
             f"Content-Type: {media}\r\nContent-Length: {len(body)}\r\n{_ALWAYS}X-Request-ID: {trip.request_id}\r\n\r\n"
         )
         trip.answer(head.encode("latin-1") + body)

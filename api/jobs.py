@@ -10,7 +10,7 @@ import msgspec
 from flask import Response, request
 
 from api.asking import choice_of_query, page_of_query, wait_of_query
-from api.auth import audit
+from api.auditing import act
 from api.errors import Refused, busy, not_found
 from api.house import House, house
 from api.routes import PAGE, ListOf, Media, Query, Routes
@@ -18,7 +18,7 @@ from api.views import JobView, answer, answer_page, job_view
 from jobs.kinds import KINDS
 from jobs.messages import JOB_ID
 from problems.declaration import MODEL_NAME
-from storage import jobs
+from storage import audit, jobs
 from storage.jobs import TERMINAL, Job, Status
 from storage.pages import Page
 
@@ -103,13 +103,14 @@ def cancel_job(id_: str) -> Response:
     parts = house()
     with parts.database.begin() as tx:
         became = jobs.cancel(tx, checked(id_), parts.clock())
+        if became == "cancelled":
+            audit.add(tx, act("cancel", f"job {id_}"))
     if became == "unknown":
         raise not_found(f"Job {id_}")
     job = job_of(id_)
     if became == "terminal":
         raise Refused(409, f"The job has ended already: it is {job.status}.")
     parts.waiting.ended([id_])
-    audit(f"cancelled job {id_}")
     return answer(job_view(job), 202)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +29,17 @@ class Buckets:
             if len(self._levels) > MOST_KEYS:
                 self._forget(now)
         return wait
+
+    def headers(self, key: str) -> list[tuple[str, str]]:
+        """How the key's bucket stands, as `RateLimit-*` headers: its size, what is left, and the seconds until it is full."""
+        now = self._clock()
+        with self._lock:
+            level, at = self._levels.get(key, (float(self._count), now))
+        level = min(self._count, level + (now - at) * self._per_second)
+        full_s = math.ceil((self._count - level) / self._per_second)
+        told = {"Limit": self._count, "Remaining": int(level), "Reset": full_s}
+        policy = ("RateLimit-Policy", f"{self._count};w={self._count / self._per_second:.0f}")
+        return [*((f"RateLimit-{name}", str(value)) for name, value in told.items()), policy]
 
     def _forget(self, now: float) -> None:
         full = self._count / self._per_second

@@ -10,7 +10,8 @@ from flask import Response
 from api import bodies
 from api.accepting import accept, digest_of, new_job
 from api.asking import asked, page_of_query
-from api.auth import audit, caller
+from api.auditing import act
+from api.auth import caller
 from api.bodies import JSON
 from api.envelope import current_request_id
 from api.errors import Fault, Refused, unfit
@@ -32,7 +33,7 @@ from api.views import (
 )
 from problems.declaration import MODEL_NAME, InvalidProblem, Problem, declared, parse_problem
 from problems.loop import missing
-from storage import champions, checks, decisions, incidents, jobs, models, versions
+from storage import audit, champions, checks, decisions, incidents, jobs, models, versions
 from storage.champions import NothingToRollBack
 from storage.models import Model
 
@@ -97,8 +98,8 @@ def put_model(name: str) -> Response:
         if before is not None:
             _unchanged(before, problem)
         created = models.declare(tx, name, declared(problem), problem.source, parts.clock())
+        audit.add(tx, act("declare" if created else "change", f"model {name}"))
     parts.models.forget(name)
-    audit(f"{'declared' if created else 'changed'} model {name}")
     return answer(model_view(_named(name), _interval()), 201 if created else 200)
 
 
@@ -217,7 +218,7 @@ def roll_back(name: str) -> Response:
         key, title = f"rollback:{decision.id}", f"'{name}' was rolled back"
         told = news(incidents.tell(tx, key, name, "warning", "told", title, [decision.reason], now), name)
         jobs.add(tx, [told])
+        audit.add(tx, act("rollback", f"model {name}", f"to version {decision.version}"))
     parts.bell.ring([(told.queue, "notify", told.id)], current_request_id())
     parts.models.forget(name)
-    audit(f"rolled back model {name} to version {decision.version}")
     return answer(status_of(_named(name)))

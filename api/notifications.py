@@ -8,7 +8,7 @@ from flask import Response
 from api import bodies
 from api.accepting import accept, digest_of, new_job
 from api.asking import asked
-from api.auth import audit, caller
+from api.auth import caller
 from api.house import house
 from api.routes import Routes
 from api.views import JobView
@@ -28,7 +28,6 @@ routes = Routes("notifications")
 def post_test() -> Response:
     how, body = asked(), bodies.read_nothing()
     house().front.room()
-    audit("asked for a test notification")
     return accept(new_job("notify", "-", msgspec.json.encode({"test": caller().name})), how, digest_of(body))[1]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response
 
 from api.accepting import answer_accepted
-from api.auth import audit
+from api.auditing import act
 from api.envelope import current_request_id
 from api.errors import Refused
 from api.house import house
@@ -13,7 +13,7 @@ from api.jobs import job_of
 from api.routes import Routes
 from api.views import JobView, job_view
 from jobs.kinds import QUARANTINE
-from storage import jobs
+from storage import audit, jobs
 from storage.ids import new_id
 from storage.jobs import Job, NewJob
 
@@ -37,11 +37,12 @@ def retry_job(id_: str) -> Response:
     with parts.database.begin() as tx:
         fresh = jobs.add(tx, [new])
         made = jobs.of_key(tx, str(new.dedupe_key))
+        if fresh:
+            audit.add(tx, act("retry", f"job {id_}", f"as job {new.id}"))
     if made is None:
         raise Refused(503, "The retry could not be recorded; ask again.", headers={"Retry-After": "1"})
     if fresh:
         parts.bell.ring([(made.queue, made.kind, made.id)], new.request_id)  # type: ignore[list-item]  # one of Kind's
-        audit(f"retried job {id_} as {made.id}")
     return answer_accepted(job_view(made), {} if fresh else {"Idempotent-Replayed": "true"})
 
 

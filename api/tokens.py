@@ -1,8 +1,10 @@
-"""Tokens: made, listed, revoked. The secret is shown once; only its hash is kept."""
+"""Tokens: made, listed, rotated, revoked. The secret is shown once; only its hash is kept."""
 
 from __future__ import annotations
 
+import math
 import secrets
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -11,7 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from api import bodies
 from api.asking import page_of_query
-from api.auth import audit
+from api.auditing import act
 from api.bodies import JSON, Body
 from api.errors import not_found, unprocessable
 from api.house import house
@@ -19,7 +21,7 @@ from api.jobs import checked
 from api.routes import PAGE, ListOf, Routes
 from api.verified import Role, hash_of
 from api.views import TokenView, answer, answer_page, token_view
-from storage import tokens
+from storage import audit, tokens
 from storage.ids import new_id
 from storage.tokens import Token
 
@@ -73,9 +75,45 @@ def make_token() -> Response:
     token = Token(new_id(now), body.name, body.role, hash_of(secret), now, expires)
     with parts.database.begin() as tx:
         tokens.add(tx, token)
-    audit(f"made token '{token.name}' ({token.role})")
+        audit.add(tx, act("create", f"token {token.id}", f"'{token.name}', {token.role}"))
+    return _with_secret(token, secret)
+
+
+def _with_secret(token: Token, secret: str) -> Response:
     view = token_view(token)
     return answer(NewTokenView(view.id, view.name, view.role, view.created_at, view.expires_at, secret), 201)
+
+
+class RotateBody(Body):
+    """How long the old secret stays valid beside the new one, seconds; a day unless told otherwise."""
+
+    grace_s: float = Field(86_400.0, ge=0, le=30 * 86_400.0, allow_inf_nan=False)
+
+
+@routes.on(
+    "POST",
+    "/tokens/{id}/rotate",
+    "admin",
+    "Give a token a new secret: a new token of the same name, role and lifespan. The old one stays valid for `grace_s` seconds.",
+    bodies={JSON: RotateBody},
+    answers={201: NewTokenView},
+    refusals=(404,),
+)
+def rotate_token(id_: str) -> Response:
+    bodies.media_type(JSON)
+    body = bodies.small(RotateBody, bodies.read())
+    parts, now, secret = house(), house().clock(), secrets.token_urlsafe(32)
+    with parts.database.begin() as tx:
+        old = tokens.get(tx, checked(id_, "This token"))
+        if old is None or (old.expires_at is not None and old.expires_at <= now):
+            raise not_found(f"Token {id_}")
+        lasts = None if old.expires_at is None else now + old.expires_at - old.created_at
+        token = replace(old, id=new_id(now), hash=hash_of(secret), created_at=now, expires_at=lasts)
+        tokens.add(tx, token)
+        tokens.expire(tx, old.id, min(now + body.grace_s, old.expires_at or math.inf))
+        audit.add(tx, act("rotate", f"token {old.id}", f"'{old.name}', by token {token.id}"))
+    parts.verified.forget()
+    return _with_secret(token, secret)
 
 
 @routes.on("GET", "/tokens", "admin", "List tokens, newest first.", answers={200: ListOf("tokens", TokenView)}, query=PAGE)
@@ -89,8 +127,9 @@ def list_tokens() -> Response:
 def revoke_token(id_: str) -> Response:
     with house().database.begin() as tx:
         gone = tokens.remove(tx, checked(id_, "This token"))
+        if gone:
+            audit.add(tx, act("revoke", f"token {id_}"))
     house().verified.forget()
     if not gone:
         raise not_found(f"Token {id_}")
-    audit(f"revoked token {id_}")
     return Response(status=204)

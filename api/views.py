@@ -12,6 +12,7 @@ import msgspec
 from flask import Response
 
 from problems.loop import warnings
+from storage.audit import Act
 from storage.checks import Check
 from storage.datasets import Dataset
 from storage.decisions import Decision
@@ -205,6 +206,27 @@ class TokenView(msgspec.Struct):
 def token_view(token: Token) -> TokenView:
     """A token as clients see it."""
     return TokenView(token.id, token.name, token.role, _moment(token.created_at), moment(token.expires_at))
+
+
+class ActView(msgspec.Struct):
+    """A change that somebody asked for: who, what, on what, from which address, by which request."""
+
+    id: str
+    at: Moment
+    token_id: str
+    token_name: str
+    role: str
+    action: str
+    subject: str
+    detail: str
+    address: str
+    request_id: str
+
+
+def act_view(act: Act) -> ActView:
+    """An act as admins see it."""
+    a, who = act, (act.token_id, act.token_name, act.role)
+    return ActView(a.id, _moment(a.at), *who, a.action, a.subject, a.detail, a.address, a.request_id)
 
 
 class IncidentView(msgspec.Struct):

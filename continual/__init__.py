@@ -5,6 +5,7 @@ with continual.Client("http://127.0.0.1:8000", token) as client:
 """
 
 from continual.answers import (
+    Act,
     Check,
     Component,
     Dataset,
@@ -17,6 +18,7 @@ from continual.answers import (
     Model,
     ModelStatus,
     NewToken,
+    Overview,
     Page,
     Stored,
     Token,
@@ -27,6 +29,7 @@ from continual.errors import ApiError, Fault, Problem
 from continual.tables import Table
 
 __all__ = [
+    "Act",
     "ApiError",
     "Check",
     "Client",
@@ -42,6 +45,7 @@ __all__ = [
     "Model",
     "ModelStatus",
     "NewToken",
+    "Overview",
     "Page",
     "Problem",
     "Stored",

@@ -177,6 +177,21 @@ class NewToken(Token, frozen=True, kw_only=True):
     token: str
 
 
+class Act(msgspec.Struct, frozen=True):
+    """A change that somebody asked for: who, what, on what, from which address, by which request."""
+
+    id: str
+    at: datetime
+    token_id: str
+    token_name: str
+    role: str
+    action: str
+    subject: str
+    detail: str = ""
+    address: str = ""
+    request_id: str = ""
+
+
 class Incident(msgspec.Struct, frozen=True):
     """Something people were told; `lines` is its timeline, oldest first."""
 

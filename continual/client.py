@@ -6,6 +6,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -226,13 +227,21 @@ class Client:
         """Tokens, newest first."""
         return self._page(answers.Token, "/tokens", "tokens", limit, cursor)
 
-    def make_token(self, name: str, role: str, expires_at: str | None = None) -> answers.NewToken:
-        """Make a token; `expires_at` as RFC 3339. Its secret is told this once."""
+    def make_token(self, name: str, role: str, expires_at: datetime | None = None) -> answers.NewToken:
+        """Make a token, until that moment or until it is revoked. Its secret is told this once."""
         return self._of(answers.NewToken, self._send("POST", "/tokens", {"name": name, "role": role, "expires_at": expires_at}))
+
+    def rotate_token(self, token_id: str, grace_s: float = 86_400.0) -> answers.NewToken:
+        """Give a token a new secret; the old one stays valid for `grace_s` seconds beside it."""
+        return self._of(answers.NewToken, self._send("POST", f"/tokens/{token_id}/rotate", {"grace_s": grace_s}))
 
     def revoke_token(self, token_id: str) -> None:
         """Revoke a token, from the next request on."""
         self._api.send("DELETE", f"/tokens/{token_id}").close()
+
+    def audit(self, *, limit: int = 20, cursor: str | None = None) -> Page[answers.Act]:
+        """Who changed what, newest first."""
+        return self._page(answers.Act, "/audit", "audit", limit, cursor)
 
     # ---- how things are
 

@@ -15,6 +15,7 @@ import settings
 from embedded import broker, ports, stack
 from embedded.console import Console
 from embedded.home import AlreadyRunning, Home
+from embedded.rotation import Rotation
 from embedded.stack import Group, Stack
 from embedded.supervisor import Event, StartFailed, Supervisor
 
@@ -91,7 +92,7 @@ def _run(asked: argparse.Namespace, chosen: settings.Settings) -> int:
     plan = stack.build(chosen, home, own_broker)
     console = Console()
     show = Show(console, home.logs)
-    supervisor = Supervisor(home.logs, show)
+    supervisor = Supervisor(home.logs, show, Rotation(chosen.log_file_mb << 20, chosen.log_files))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, supervisor.request_stop)
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from embedded import ports
 from embedded.home import Home, write_private
 from embedded.supervisor import Process
+from settings import BROKER_URL
 
 OLDEST = (6, 2)
 KEPT = ("appendonlydir", "appendonly.aof")  # the append-only log: a folder since 7.0
@@ -99,6 +100,7 @@ def prepare(home: Home) -> Broker:
     broker = Broker(find_server(), _kept_port(folder), home.kept_secret("broker/password"), folder / "server.conf")
     text = CONFIG.format(port=broker.port, password=broker.password, folder=_quoted(folder), pidfile=_quoted(folder / "pid"))
     write_private(broker.config, text)
+    write_private(home.root / BROKER_URL, broker.url)
     return broker
 
 

@@ -21,7 +21,14 @@ class Home:
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        for folder in (self.root, self.logs, self.root / "broker", self.root / "beat", self.root / "flower"):
+        for folder in (
+            self.root,
+            self.logs,
+            self.root / "broker",
+            self.root / "beat",
+            self.root / "mlflow",
+            self.root / "flower",
+        ):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # the descriptor stays open, and with it the lock, until this process ends
         self._lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from urllib.error import URLError
 
 from embedded.broker import Broker
-from embedded.home import Home
+from embedded.home import Home, write_private
 from embedded.supervisor import Process
 from settings import Settings
 
@@ -131,9 +133,7 @@ def _flower(settings: Settings, home: Home, env: dict[str, str]) -> Group:
         "flower",
         _answers(f"{url}/healthcheck"),
         flower,
-        "celery",
-        "-A",
-        "workers.app",
+        "workers",
         "flower",
         rank=CLOCK,
         grace_s=2.0,
@@ -147,16 +147,32 @@ def _mlflow(settings: Settings, home: Home, env: dict[str, str]) -> Group:
         **env,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "MLFLOW_CONFIGURE_LOGGING": "false",
     }
     url = f"http://127.0.0.1:{settings.mlflow_port}"
+    write_private(store / "logging.json", json.dumps(_log_config(settings)))
     page = _python(
         "mlflow", _answers(f"{url}/health"), quiet,
         "mlflow", "server", "--backend-store-uri", f"sqlite:///{store / 'mlflow.db'}",
         "--artifacts-destination", str(store / "artifacts"),
         "--host", "127.0.0.1", "--port", str(settings.mlflow_port), "--workers", "1",
+        "--uvicorn-opts", f"--log-config {shlex.quote(str(store / 'logging.json'))}",
         rank=CLOCK, grace_s=2.0,
     )  # fmt: skip
     return Group("mlflow", url, (page,))
+
+
+def _log_config(settings: Settings) -> dict[str, object]:
+    """MLflow's server is Uvicorn, which reads from a file where its log goes: to ours."""
+    ours = {"()": "telemetry.logs.handler", "log_level": settings.log_level, "log_format": settings.log_format}
+    leads_on = {"handlers": [], "propagate": True}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"ours": ours},
+        "root": {"handlers": ["ours"], "level": settings.log_level},
+        "loggers": {"uvicorn": leads_on, "uvicorn.error": leads_on, "uvicorn.access": leads_on},
+    }
 
 
 def _answers(url: str) -> Callable[[], bool]:

@@ -20,9 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from embedded.rotation import Rotation
+
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 10.0
 STEADY_S = 30.0  # a child that lived this long starts again at the shortest back-off
-LOG_LIMIT = 20 * 2**20  # bytes; a longer log is put aside as NAME.log.1 when its process starts
+LOOK_S = 5.0  # between two looks at how long the logs are
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -78,8 +80,6 @@ class Child:
 
     def start(self, now: float) -> None:
         """Spawn it, its output appended to its log."""
-        if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
-            self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("ab") as log:
             self.log_start = log.tell()
             self.popen = subprocess.Popen(
@@ -106,6 +106,11 @@ class Child:
             self.ready = True
             return Event(self.process.name, "ready", now - self.started_at)
         return None
+
+    def turn_log(self, rotation: Rotation) -> None:
+        """Put its log aside if that is too long; one that is not ready yet is still looked for in it."""
+        if (self.ready or self.popen is None) and rotation.turn(self.log):
+            self.log_start = 0
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to it, if it runs."""
@@ -164,11 +169,20 @@ class Supervisor:
     Args:
         logs: the folder of their logs, NAME.log each.
         listener: told of every event.
+        rotation: how long logs may be, and how many are kept.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, logs: Path, listener: Callable[[Event], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        logs: Path,
+        listener: Callable[[Event], None],
+        rotation: Rotation = Rotation(20 << 20, 5),  # noqa: B008 - frozen
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.logs = logs
+        self.rotation = rotation
+        self._turned_at = clock()
         self.listener = listener
         self.clock = clock
         self.children: dict[str, Child] = {}
@@ -190,6 +204,10 @@ class Supervisor:
         for child in self.children.values():
             if event := child.look(self.clock()):
                 self.listener(event)
+        if self.clock() - self._turned_at >= LOOK_S:
+            self._turned_at = self.clock()
+            for child in self.children.values():
+                child.turn_log(self.rotation)
 
     def wait_ready(self, names: Iterable[str], timeout_s: float) -> bool:
         """Tick until these are ready; False if a stop was asked for meanwhile.

@@ -244,6 +244,21 @@ tokens = Table(
     Column("expires_at", Double),
 )
 
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("token_id", String(36), nullable=False),  # "api_key" is that of the environment
+    Column("token_name", Text, nullable=False),
+    Column("role", String(10), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("request_id", String(128), nullable=False),
+)
+
 idempotency = Table(
     "idempotency",
     metadata,

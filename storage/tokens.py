@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from storage.pages import Page, page
 from storage.schema import tokens
@@ -35,6 +35,16 @@ def find(tx: Connection, digest: str) -> Token | None:
     """The token with this hash; whether it has expired is for the caller to see."""
     row = tx.execute(select(tokens).where(tokens.c.hash == digest)).first()
     return _of(row) if row else None
+
+
+def get(tx: Connection, token_id: str) -> Token | None:
+    row = tx.execute(select(tokens).where(tokens.c.id == token_id)).first()
+    return _of(row) if row else None
+
+
+def expire(tx: Connection, token_id: str, at: float) -> None:
+    """Let a token end at a moment."""
+    tx.execute(update(tokens).where(tokens.c.id == token_id).values(expires_at=at))
 
 
 def remove(tx: Connection, token_id: str) -> bool:

@@ -62,6 +62,12 @@ def setup(
     threading.excepthook = _uncaught_in_thread
 
 
+def handler(log_level: str, log_format: Literal["text", "json"]) -> logging.Handler:
+    """The way here for a program whose log is set up by a file of `logging.config`: a handler's `()`. It masks shapes only."""
+    setup(log_level, log_format)
+    return _Intercept()
+
+
 def intercept() -> None:
     """Lead every standard logger here; again after a library (gunicorn) has put up handlers of its own."""
     logging.root.handlers = [_Intercept()]

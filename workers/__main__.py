@@ -1,6 +1,6 @@
-"""`python -m workers ROLE`: prepare, a worker's role, sweeper, beat, or alive (the health check of a container).
+"""`python -m workers ROLE`: prepare, a worker's role, sweeper, beat, flower, or alive (the health check of a container).
 
-`python -m workers reproduce DECISION` runs a training again.
+`python -m workers reproduce DECISION` runs a training again; `python -m workers doctor` looks at this machine's side.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import NoReturn
 
 from workers.roles import ROLES, announce
 
-USAGE = f"usage: python -m workers {{prepare|sweeper|beat|alive|{'|'.join(ROLES)}}} | reproduce DECISION"
+USAGE = f"usage: python -m workers {{prepare|sweeper|beat|flower|alive|doctor|{'|'.join(ROLES)}}} | reproduce DECISION"
 
 
 def main(arguments: list[str]) -> int:
     """Run one role until it is told to stop."""
     if len(arguments) == 2 and arguments[0] == "reproduce":
         return _reproduce(arguments[1])
-    if len(arguments) != 1 or arguments[0] not in {"prepare", "sweeper", "beat", "alive", *ROLES}:
+    if len(arguments) != 1 or arguments[0] not in {"prepare", "sweeper", "beat", "flower", "alive", "doctor", *ROLES}:
         print(USAGE, file=sys.stderr)
         return 2
     role = arguments[0]
@@ -33,7 +33,9 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault(
         "MPLCONFIGDIR", str(settings.data_dir / "tmp" / "matplotlib")
     )  # its list of fonts takes seconds to make
-    start = {"prepare": _prepare, "sweeper": _sweep, "beat": _beat, "alive": _alive}.get(role)
+    start = {"prepare": _prepare, "sweeper": _sweep, "beat": _beat, "alive": _alive, "doctor": _doctor, "flower": _flower}.get(
+        role
+    )
     return start() if start else _work(role)
 
 
@@ -74,7 +76,14 @@ def _beat() -> NoReturn:
     (settings.data_dir / "beat").mkdir(parents=True, exist_ok=True, mode=0o700)
     # Beat only sends: a broker that hangs must not hold it up for ever (workers, who receive, do without this timeout).
     app.conf.broker_transport_options = {**app.conf.broker_transport_options, "socket_timeout": 5}
-    app.start(["beat", "--scheduler", "workers.beat:Scheduler", "--loglevel", settings.log_level, "--pidfile", ""])
+    app.start(["--quiet", "beat", "--scheduler", "workers.beat:Scheduler", "--loglevel", settings.log_level, "--pidfile", ""])
+
+
+def _flower() -> NoReturn:
+    """Flower as it comes; it finds the log set up and leaves it so."""
+    from workers.app import app
+
+    app.start(["flower"])
 
 
 def _reproduce(decision_id: str) -> int:
@@ -101,6 +110,17 @@ def _reproduce(decision_id: str) -> int:
         print(f"not as it was then: {line}")
     print("\n".join(again.faults) if again.faults else f"the same: {again.made}")
     return 1 if again.faults else 0
+
+
+def _doctor() -> int:
+    """0, whatever was found: the findings say it."""
+    import msgspec
+
+    from settings import load
+    from workers.doctor import examine
+
+    print(msgspec.json.encode(examine(load())).decode())
+    return 0
 
 
 def _alive() -> int:

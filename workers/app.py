@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import Any
 
 from celery import Celery, Task, signals
@@ -13,6 +14,7 @@ from jobs.app import make_app
 from jobs.kinds import POLICIES, PREDICT, TICK, Kind
 from jobs.messages import job_ids_of
 from settings import load
+from telemetry.logs import bound
 
 settings = load()
 app: Celery = make_app(
@@ -42,15 +44,13 @@ def room() -> Any:
 
 
 def _carry(kind: Kind, request: Any, job_ids: object) -> None:
-    from telemetry.logs import bound
     from workers import tasks  # here, so that beat and Flower start without scikit-learn
 
     known = job_ids_of(job_ids)
     if not known:
         logger.warning("a {} message without job ids is dropped", kind)
         return
-    with bound(request_id=(request.headers or {}).get("request_id")):
-        tasks.carry(room(), kind, known, str(request.id))
+    tasks.carry(room(), kind, known, str(request.id))
 
 
 def _make_task(kind: Kind) -> None:
@@ -71,6 +71,21 @@ def tick(*_: object, **__: object) -> None:
     from workers import tick as ticking
 
     ticking.run(room())
+
+
+@signals.task_prerun.connect
+def _bind_ids(task: Any = None, args: Any = None, **_: object) -> None:
+    """Celery's own lines about a task, which come after its end, carry the ids that the task's lines carry."""
+    known = job_ids_of(args[0] if args else None)
+    ids = _process["ids"] = ExitStack()
+    headers = getattr(task.request, "headers", None) or {}
+    ids.enter_context(bound(request_id=headers.get("request_id"), job_id=known[0] if len(known) == 1 else None))
+
+
+@signals.task_postrun.connect
+def _let_ids_go(**_: object) -> None:
+    if "ids" in _process:
+        _process.pop("ids").close()
 
 
 @signals.worker_process_init.connect

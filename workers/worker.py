@@ -51,7 +51,7 @@ def run(role: str) -> NoReturn:
             logging.getLogger(name).setLevel(logging.WARNING)
     Watchdog.wedged = lambda: end_now(role)
     app.steps["worker"].add(Watchdog)
-    app.worker_main(roles.arguments(role, settings.log_level))
+    app.worker_main(["--quiet", *roles.arguments(role, settings.log_level)])  # its banner is no log line
 
 
 def _preload(role: str) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy import event
 
 from api.express import Express
 from api.head import MOST_BODY, NotPlain
+from api.limits import Buckets
 from storage import jobs
 from storage.database import FAULTS, Database
 from tests.api.conftest import KEY, Ask, free_port
@@ -96,6 +97,14 @@ def test_a_client_that_waits_gets_the_end(take: Take, hand: Hand, app: Flask) ->
     assert (status, said["status"], said["result"]["predictions"][0]["label"]) == (200, "succeeded", 1)
     time.sleep(0.1)
     assert answers.empty()
+
+
+def test_how_the_rate_stands_is_told_here_too(take: Take, app: Flask) -> None:
+    """Five a minute: what is left counts down, as on Flask's answers; without a limit there is nothing to tell."""
+    assert "RateLimit-Limit" not in parsed(take(request()).get(timeout=10))[1]
+    object.__setattr__(app.extensions["house"], "rates", Buckets(5, 60))
+    headers = [parsed(take(request()).get(timeout=10))[1] for _ in range(2)]
+    assert [(each["RateLimit-Limit"], each["RateLimit-Remaining"]) for each in headers] == [("5", "4"), ("5", "3")]
 
 
 def test_a_wait_that_runs_out_is_a_202(take: Take, lane: Express) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from flask import Flask
 
 from api.app import close, create_app
 from continual import Client
@@ -17,19 +18,30 @@ from tests.workers.conftest import NOWHERE, House
 URL = "http://stack"
 
 
+class Served(Played):
+    """A stack that knows its app.
+
+    Attributes:
+        app: for a server.
+    """
+
+    app: Flask
+
+
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The stack, whose built-in model has learnt from 400 rows and serves; the tests of a file share it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("storage.ids._last", 0)
         yield from _stack(tmp_path_factory.mktemp("stack"))
 
 
-def _stack(folder: Path) -> Iterator[Played]:
+def _stack(folder: Path) -> Iterator[Served]:
     house = House(folder, api_key=KEY)
     house.declare()
     app = create_app(house.settings, Database(house.settings.ledger_url), NOWHERE, house.clock)
-    stack = Played(httpx.WSGITransport(app), house)
+    stack = Served(httpx.WSGITransport(app), house)
+    stack.app = app
     with Client(URL, KEY, carrier=stack) as client:
         client.generate(samples=400, seed=1)
         client.check()

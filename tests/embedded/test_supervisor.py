@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from embedded.rotation import Rotation
 from embedded.supervisor import Event, Process, StartFailed, Supervisor
 
 READY = re.compile(rb"\bready\b")
@@ -193,3 +194,33 @@ def test_children_end_with_a_killed_supervisor(tmp_path: Path) -> None:
         assert alive(child)
         boss.kill()
     assert ends(child)
+
+
+def test_a_log_that_grows_too_long_is_put_aside_while_its_process_writes_on(tmp_path: Path, events: list[Event]) -> None:
+    """Every line is in the log or in one of those put aside, and the process notices nothing."""
+    code = "import time; print('ready', flush=True)\n"
+    code += "for n in range(300): print(f'{n:04} ' + 'x' * 95, flush=True); time.sleep(0.002)"
+    now = [0.0]
+    supervisor = Supervisor(tmp_path, events.append, Rotation(4_000, 20), clock=lambda: now[0])
+    supervisor.start([python("talker", code)])
+    while not any(event.kind == "ended" for event in events):
+        now[0] += 5.0
+        supervisor.tick()
+        time.sleep(0.02)
+    supervisor.stop()
+    logs = sorted(tmp_path.glob("talker.log*"))
+    said = sorted(line[:4] for log in logs for line in log.read_text().splitlines() if line.endswith("x"))
+    assert len(logs) > 3
+    assert len(set(said)) >= 299  # a line written between the last look and the cut is lost
+    assert all(log.stat().st_mode & 0o077 == 0 for log in logs if log.name != "talker.log")
+
+
+def test_only_so_many_logs_are_kept(tmp_path: Path) -> None:
+    """The oldest goes; a short log stays where it is."""
+    log = tmp_path / "a.log"
+    for n in range(5):
+        log.write_text(f"{n}" * 20)
+        assert Rotation(10, 2).turn(log)
+    log.write_text("short")
+    assert not Rotation(10, 2).turn(log)
+    assert {path.name: path.read_text()[:1] for path in tmp_path.iterdir()} == {"a.log": "s", "a.log.1": "4", "a.log.2": "3"}
