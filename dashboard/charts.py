@@ -32,7 +32,9 @@ def life(timeline: Timeline, zone: tzinfo) -> alt.LayerChart:
     events = _events(timeline.events, zone)
     low, high = _range(pd.concat([points["performance"], points["recent"]]), timeline.threshold)
     x = _time(points)
-    y = alt.Y("performance:Q", title=timeline.metric, scale=alt.Scale(domain=[low, high], nice=False, zero=False))
+    # the room above the best there can be is for the signs, and has no figures
+    axis = alt.Axis(labelExpr="datum.value > 1 ? '' : datum.label") if timeline.metric not in words.ERRORS else alt.Axis()
+    y = alt.Y("performance:Q", title=timeline.metric, axis=axis, scale=alt.Scale(domain=[low, high], nice=False, zero=False))
     seen = ["there:N", "utc:N", "version:N", alt.Tooltip("performance:Q", format=".3f"), "labels:Q"]
     line = alt.Chart(points).mark_line(color=BLUE, strokeWidth=2.5).encode(x, y, detail="version:N")
     dots = alt.Chart(points).mark_point(color=BLUE, filled=True, size=26, opacity=0.9).encode(x, y, tooltip=seen)

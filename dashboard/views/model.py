@@ -41,10 +41,7 @@ def _over_time(model: answers.Model) -> None:
         return
     st.altair_chart(charts.life(timeline, look.zone()), alt=f"{timeline.metric} of {model.name} over the last {span}")
     look.legend()
-    if timeline.metric == "accuracy":
-        st.caption(
-            "Blue: accuracy on up to 2,000 of the newest labelled rows, a line a version. Grey: on the rows of each check alone."
-        )
+    st.caption("Solid: over the newest 2,000 labelled rows of each version. Dotted: over its newest 200.")
     look.heading("Evidence against the champion")
     st.altair_chart(charts.evidence(timeline, look.zone()), alt="The detector's evidence against its limit, logarithmic")
     st.caption("An alarm is raised where the evidence reaches the limit (dashed): by chance at most once in so many rows.")
