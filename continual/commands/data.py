@@ -83,7 +83,8 @@ def datasets(here: Here, limit: int) -> None:
 @click.option("--column", default="label", show_default=True, help="The column that holds the labels.")
 def feedback(here: Here, labels: Path, column: str) -> int:
     """Send labels back: a CSV file with a column prediction_id, as `predict -o` writes it, and one of labels."""
-    accepted, duplicate, unknown = 0, 0, []
+    accepted, duplicate = 0, 0
+    unknown: list[str] = []
     for piece in _pieces(labels, column):
         stored = here.client.feedback(piece)
         accepted, duplicate, unknown = accepted + stored.accepted, duplicate + stored.duplicate, unknown + stored.unknown

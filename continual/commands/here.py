@@ -98,12 +98,13 @@ def command(name: str | None = None, **more: Any) -> Callable[[F], click.Command
         @click.command(name or function.__name__.rstrip("_").replace("_", "-"), help=function.__doc__, **more)
         @click.option("--json", "as_json_", is_flag=True, help="For machines.")
         @click.pass_obj
-        def run(here: Here, as_json_: bool, **asked: Any) -> Any:
-            here.json = as_json_
+        def run(here: Here, /, **asked: Any) -> Any:
+            here.json = asked.pop("as_json_")
             return function(here, **asked)
 
-        run.params = [*getattr(function, "__click_params__", [])[::-1], *run.params]
-        return run
+        made_of: click.Command = run
+        made_of.params = [*getattr(function, "__click_params__", [])[::-1], *made_of.params]
+        return made_of
 
     return made
 

@@ -126,7 +126,8 @@ def story(found: Decision) -> str:
 
 
 def _cause(evidence: dict[str, Any]) -> Iterator[str]:
-    check = evidence.get("check") if isinstance(evidence.get("check"), dict) else evidence
+    check = evidence.get("check")
+    check = check if isinstance(check, dict) else evidence
     statistic, limit = check.get("statistic"), check.get("limit")
     if isinstance(statistic, int | float) and isinstance(limit, int | float):
         near = check.get("rows_since_change")

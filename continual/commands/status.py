@@ -45,7 +45,7 @@ def lines(
         f"{name} {here.colour(part.status, 'green' if part.status == 'ok' else 'red')}"
         for name, part in health.components.items()
     )
-    last, told = (decided.entries or [None])[0], (incidents.entries or [None])[0]
+    last, told = next(iter(decided.entries), None), next(iter(incidents.entries), None)
     return [
         f"{now.model}   {here.colour(f'{sign} {now.state}', colour)}   next check {until(now.automation.next_check_at)}",
         f"{floor}   {sparkline(course)}".rstrip(),

@@ -74,7 +74,7 @@ def _make(name: str, role: str, days: int | None) -> None:
     if not name:
         st.warning("Name: expected 1 to 128 characters.")
         return
-    ends = None if days is None else (datetime.now(UTC) + timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ends = None if days is None else datetime.now(UTC) + timedelta(days=days)
     try:
         st.session_state["made"] = client().make_token(name, role, ends)
     except ApiError as error:

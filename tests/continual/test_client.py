@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -11,18 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from continual import ApiError, Client, Table, every
+from continual import ApiError, Client, Job, Table, every
 from tests.api.conftest import believing as believing
-from tests.continual.conftest import KEY, URL
-from tests.examples.conftest import Played
+from tests.continual.conftest import URL
+from tests.examples.conftest import KEY, Played
 
 ROWS = [[0.5, 1.5], [-2.0, -1.0]]
 
 
 def test_rows_come_back_as_labels(client: Client) -> None:
     """Lists, objects and a numpy array give the same two predictions."""
-    forms = [ROWS, [{"x2": x2, "x1": x1} for x1, x2 in ROWS], np.array(ROWS)]
-    jobs = [client.wait(client.predict(form)) for form in forms]  # type: ignore[arg-type]
+    forms: list[Any] = [ROWS, [{"x2": x2, "x1": x1} for x1, x2 in ROWS], np.array(ROWS)]
+    jobs = [client.wait(client.predict(form)) for form in forms]
     assert [job.succeeded for job in jobs] == [True] * 3
     assert [[each["label"] for each in job.result["predictions"]] for job in jobs] == [[1, 0]] * 3
     assert jobs[0].created_at.tzinfo is not None
@@ -36,7 +37,11 @@ def test_a_table_is_sent_in_each_form_and_fetched_in_each_form(client: Client, t
     pq.write_table(columns, parquet)
     with pa.ipc.new_stream(arrow, columns.schema) as stream:
         stream.write_table(columns)
-    tables = [tmp_path / "rows.csv", Table("r.parquet", parquet.getvalue()), Table("r.arrow", arrow.getvalue())]
+    tables: list[Table | Path] = [
+        tmp_path / "rows.csv",
+        Table("r.parquet", parquet.getvalue()),
+        Table("r.arrow", arrow.getvalue()),
+    ]
     jobs = [client.wait(client.predict(table)) for table in tables]
     assert [job.status for job in jobs] == ["succeeded"] * 3, jobs
     job = jobs[0]
@@ -85,7 +90,7 @@ def test_a_model_is_declared_taught_and_looked_at(client: Client) -> None:
 
 def test_a_job_is_followed_to_its_end(client: Client) -> None:
     """Whoever listens hears of each change, the last of them its end."""
-    heard = []
+    heard: list[Job] = []
     job = client.wait(client.generate(samples=50, seed=3), told=heard.append)
     assert heard[-1] == job
     assert job.result["rows"] == 50

@@ -15,7 +15,8 @@ from werkzeug.serving import make_server
 
 from continual import Client
 from continual.__main__ import main
-from tests.continual.conftest import KEY, Served
+from tests.continual.conftest import Served
+from tests.examples.conftest import KEY
 
 Run = Callable[..., tuple[int, str, str]]
 
