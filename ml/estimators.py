@@ -1,8 +1,11 @@
-"""From a problem to the unfitted pipeline, and what is wrong with a problem's estimator.
+"""From a problem to the unfitted pipeline.
 
 A classifier without `predict_proba` (LinearSVC, RidgeClassifier, …) is taken as it is: its
 probabilities are the logistic or softmax of its decision function (`ml.prediction`), uncalibrated but
 in the order of its own confidence, without the folds that a calibration would take from small windows.
+
+An argument that names a predictor of scikit-learn's is that predictor, unfitted, and `estimator__max_depth` is an
+argument of it: `CalibratedClassifierCV` of a forest needs no .py file.
 """
 
 from __future__ import annotations
@@ -10,22 +13,17 @@ from __future__ import annotations
 import importlib
 import inspect
 import runpy
-import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
-import numpy as np
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
-from problems.declaration import DECLARED, Loc, Problem
+from problems.declaration import DECLARED, ESTIMATOR_NAME, Problem
+from problems.labels import TRUTHS, WHOLE
 
 CLOSED: Final = {"conftest", "datasets", "exceptions", "externals", "setup", "tests", "utils"}
-PROBE_ROWS: Final = 60
-# What scikit-learn's estimators raise on arguments that they cannot work with.
-REFUSALS: Final = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-PROBE_CAP: Final = 10
 
 
 def build(problem: Problem, seed: int) -> Pipeline:
@@ -39,32 +37,11 @@ def build(problem: Problem, seed: int) -> Pipeline:
     Raises:
         ValueError: scikit-learn has no such estimator, or a .py file's `estimator()` returns none.
     """
-    model = _construct(problem)
+    model = construct(problem)
     _settle(model, seed)
     if isinstance(model, Pipeline):
         return model
     return Pipeline([*_preparation(problem, model), ("model", model)])
-
-
-def faults(problem: Problem) -> list[tuple[Loc, str]]:
-    """What is wrong with the estimator and its arguments: (loc, msg) each; empty if nothing is.
-
-    The last look is a probe: the estimator, its whole numbers capped at 10, learns 60 rows and must be
-    storable with the types that `ml.model_file` trusts. A .py file's estimator is only built.
-    """
-    found = _argument_faults(problem.estimator_args)
-    if found:
-        return found
-    try:
-        model = _construct(problem)
-    except ValueError as wrong:
-        return [(("estimator",), str(wrong))]
-    except TypeError as wrong:
-        return [((_blamed(problem),), _sentence(wrong))]
-    fits = is_regressor(model) if problem.task == "regression" else is_classifier(model)
-    if not fits:
-        return [(("estimator",), f"not a {'regressor' if problem.task == 'regression' else 'classifier'}")]
-    return _probe_faults(problem) if problem.source == DECLARED else []
 
 
 def estimator_class(name: str) -> type[BaseEstimator]:
@@ -87,10 +64,41 @@ def estimator_class(name: str) -> type[BaseEstimator]:
     return found  # type: ignore[no-any-return]  # shown to be one above
 
 
-def _construct(problem: Problem) -> BaseEstimator:
-    if problem.source == DECLARED:
-        return estimator_class(problem.estimator)(**problem.estimator_args)
-    return _own(problem)
+def construct(problem: Problem) -> BaseEstimator:
+    """The estimator with its arguments, or what a .py file's `estimator()` returns.
+
+    Raises:
+        ValueError: there is no such estimator, or none was returned.
+        TypeError: it does not take these arguments.
+    """
+    return _declared(problem.estimator, problem.estimator_args) if problem.source == DECLARED else _own(problem)
+
+
+def _declared(name: str, args: Mapping[str, Any]) -> BaseEstimator:
+    kind = estimator_class(name)
+    try:
+        whole = {key: _argument(key, value) for key, value in args.items()}
+        model = kind(**{key: value for key, value in whole.items() if "__" not in key})
+        return model.set_params(**{key: value for key, value in whole.items() if "__" in key})
+    except ValueError as wrong:  # of an argument: a class that is not there, or one that the nested estimator does not take
+        raise TypeError(str(wrong)) from wrong
+
+
+def _argument(key: str, value: Any) -> Any:
+    """An argument as the estimator takes it: a predictor by its name, weights by the classes themselves."""
+    if isinstance(value, str) and ESTIMATOR_NAME.fullmatch(value):
+        nested = estimator_class(value)()
+        if not (is_classifier(nested) or is_regressor(nested)):
+            raise ValueError(f"{key}: {value} is neither a classifier nor a regressor")
+        return nested
+    return dict(zip(classes_of(value), value.values(), strict=True)) if isinstance(value, Mapping) else value
+
+
+def classes_of(weights: Mapping[str, float]) -> list[Any]:
+    """The classes that the keys of a TOML table or a JSON object mean: whole numbers, truths or text, all of one kind."""
+    if all(WHOLE.fullmatch(key) for key in weights):
+        return [int(key) for key in weights]
+    return [TRUTHS[key] for key in weights] if weights.keys() <= {"true", "false"} else list(weights)
 
 
 def _own(problem: Problem) -> BaseEstimator:
@@ -155,65 +163,3 @@ def _columns(problem: Problem, sparse: bool) -> Any:
     texts = [f.name for f in problem.texts if f.type == "text"]
     parts += [(f"text_{i}", TfidfVectorizer(max_features=width), name) for i, name in enumerate(texts)]
     return ColumnTransformer(parts, sparse_threshold=0.3 if sparse else 0.0)
-
-
-# ---- faults
-
-
-def _argument_faults(args: Mapping[str, Any]) -> list[tuple[Loc, str]]:
-    found: list[tuple[Loc, str]] = []
-    for key, value in args.items():
-        if key == "memory":  # it writes files
-            found.append((("estimator_args", key), "is not for a declared problem to set"))
-        elif not _harmless(value):
-            found.append(
-                (
-                    ("estimator_args", key),
-                    "expected a number, true, false, null, a short word or a list of them",
-                )
-            )
-    return found
-
-
-def _harmless(value: object) -> bool:
-    if isinstance(value, list):
-        return len(value) <= 1_000 and all(_harmless(item) for item in value)
-    if isinstance(value, str):
-        return len(value) <= 64 and not any(sign in value for sign in "/\\\0") and ".." not in value
-    return value is None or isinstance(value, bool | int | float)
-
-
-def _probe_faults(problem: Problem) -> list[tuple[Loc, str]]:
-    from ml.model_file import untrusted
-
-    rng = np.random.default_rng(0)
-    width = min(len(problem.features), 50) if problem.plain else 3
-    rows = rng.random((PROBE_ROWS, width)) - (0.5 if problem.scale and problem.numbers else 0.0)
-    classes = rng.permutation(PROBE_ROWS) % (3 if problem.task == "multiclass" else 2)
-    labels = rows.sum(axis=1) + width if problem.task == "regression" else classes
-    capped = {key: _capped(value) for key, value in problem.estimator_args.items()}
-    model = estimator_class(problem.estimator)(**capped)
-    _settle(model, seed=0)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a probe of ten iterations does not converge
-            model.fit(rows, labels)
-            model.predict(rows[:1])
-    except REFUSALS as wrong:
-        return [((_blamed(problem),), _sentence(wrong))]
-    types = untrusted(model)
-    return [(("estimator",), f"cannot be stored safely: {', '.join(types[:3])}")] if types else []
-
-
-def _capped(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_capped(item) for item in value[:10]]
-    return min(value, PROBE_CAP) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _blamed(problem: Problem) -> str:
-    return "estimator_args" if problem.estimator_args else "estimator"
-
-
-def _sentence(wrong: Exception) -> str:
-    return " ".join(str(wrong).split())[:300]

@@ -19,7 +19,7 @@ def inspect(name: str, declared: object) -> list[tuple[Loc, str]]:
         problem = parse_problem(name, declared)
     except InvalidProblem as wrong:
         return wrong.errors
-    from ml.estimators import faults  # a broken declaration does not pay for importing scikit-learn
+    from ml.probe import faults  # a broken declaration does not pay for importing scikit-learn
 
     return faults(problem)
 

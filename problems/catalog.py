@@ -1,7 +1,7 @@
 """Problem files: NAME.toml as the contract has it, or NAME.py with `declared = {…}` and `def estimator()`.
 
-A .py file is read here without being run: `declared` must be a literal. Only a worker executes the
-file, when it trains (`ml.estimators`).
+A .py file is read here without being run: `declared` must be a literal. Only workers execute the
+file: once at start, to see whether its model can be stored, and when they train (`ml.estimators`).
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ KEYS: Final = (
     "features",
     *LOOP_KEYS,
 )
+WEIGHTS: Final = "class_weight"  # the one argument that may be an object: the weight of each class
 MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 ESTIMATOR_NAME: Final = re.compile(r"sklearn(\.[A-Za-z][A-Za-z0-9_]*)+")
 
@@ -115,7 +116,7 @@ class InvalidProblem(ValueError):
 def parse_problem(name: str, declared: object, source: str = DECLARED, default_threshold: float = DEFAULT_THRESHOLD) -> Problem:
     """Check a declaration (the contract's keys; from TOML, JSON or a .py file) and freeze it.
 
-    Whether scikit-learn has the estimator and takes its arguments is `ml.estimators.faults`' to say.
+    Whether scikit-learn has the estimator and takes its arguments is `ml.probe.faults`' to say.
 
     Args:
         name: the model's name.
@@ -267,7 +268,10 @@ def _arguments(given: object, faults: _Faults) -> Mapping[str, Any]:
         faults.add("estimator_args", "expected an object of arguments by name")
         return {}
     for key, value in given.items():
-        if not _is_json(value):
+        if isinstance(value, Mapping) and key.split("__")[-1] == WEIGHTS:
+            if not all(isinstance(each, str) and _is_number(weight) and weight > 0 for each, weight in value.items()):
+                faults.add("estimator_args", "expected a weight above 0 for each class", key)
+        elif not _is_json(value):
             faults.add("estimator_args", "expected a JSON scalar or a list of them", key)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
 

@@ -49,11 +49,11 @@ def _prepare() -> int:
     from notify.port import NotifyNever
     from problems.catalog import BrokenProblemFile
     from settings import load
-    from workers.prepare import ProblemChanged, prepare
+    from workers.prepare import ProblemChanged, UnfitEstimator, prepare
 
     try:
         prepare(load())
-    except (BrokenProblemFile, NotifyNever, ProblemChanged) as wrong:
+    except (BrokenProblemFile, NotifyNever, ProblemChanged, UnfitEstimator) as wrong:
         print(wrong, file=sys.stderr)
         return 2
     return 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from loguru import logger
 from sqlalchemy import Connection
 
 from notify.other import OtherNotifier
 from problems.catalog import builtin, read_problems
-from problems.declaration import Problem, declared
+from problems.declaration import DECLARED, Problem, declared
 from problems.loop import warnings
 from settings import Settings
 from storage import jobs, models
@@ -22,6 +23,10 @@ from workers.notify import other_addresses
 from workers.room import open_registry
 
 
+class UnfitEstimator(ValueError):
+    """A problem's estimator cannot be had, does not learn its rows, or cannot be stored safely."""
+
+
 class ProblemChanged(ValueError):
     """A problem file changes what its model's data means."""
 
@@ -30,7 +35,7 @@ def prepare(settings: Settings) -> None:
     """Bring ledger, models and registry to where the processes expect them.
 
     Raises:
-        BrokenProblemFile, ProblemChanged: one sentence that names the file or the model.
+        BrokenProblemFile, ProblemChanged, UnfitEstimator: one sentence that names the file or the model.
         NotifyNever: a channel that is set can tell nobody.
     """
     for address in other_addresses(settings):
@@ -39,7 +44,9 @@ def prepare(settings: Settings) -> None:
     db = Database(settings.ledger_url, pool_size=1)
     migrate(db)
     problems = [builtin(settings.performance_threshold)]
-    problems += read_problems(settings.problems_dir) if settings.problems_dir else []
+    files = read_problems(settings.problems_dir) if settings.problems_dir else []
+    problems += files
+    _fit(db, files)
     with db.begin() as tx:
         for problem in {each.name: each for each in problems}.values():
             _declare(tx, problem)
@@ -51,6 +58,20 @@ def prepare(settings: Settings) -> None:
         len(problems),
         db.engine.url.render_as_string(hide_password=True),
     )
+
+
+def _fit(db: Database, files: Sequence[Problem]) -> None:
+    """Refuse an estimator that cannot learn, or could not be stored; what has served as it is declared needs no look."""
+    with db.read() as tx:
+        known = {model.name: model for model in models.every(tx)}
+    for problem in files:
+        model = known.get(problem.name)
+        if problem.source == DECLARED and model is not None and model.champion and model.declared == declared(problem):
+            continue
+        from ml.probe import faults  # a start without problem files does not pay for importing scikit-learn
+
+        for loc, msg in faults(problem)[:1]:
+            raise UnfitEstimator(f"{problem.name}: {'.'.join(loc)}: {msg}.")
 
 
 def _declare(tx: Connection, problem: Problem) -> None:

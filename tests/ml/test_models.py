@@ -17,11 +17,12 @@ import skops.io
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from ml.estimators import build, faults
+from ml.estimators import build
 from ml.generator import generate
 from ml.inspection import inspect
 from ml.model_file import SwappedModel, UntrustedModel, content, dump, load, trusted
 from ml.prediction import predict
+from ml.probe import faults
 from ml.rows import from_columns, unpack
 from problems.declaration import parse_problem
 from problems.rows import pack_instances
@@ -270,3 +271,44 @@ def test_a_logistic_regression_says_what_scikit_learn_does(classes: int) -> None
         np.testing.assert_allclose(said.probabilities, model.predict_proba(asked), rtol=1e-12, atol=1e-300)
     with pytest.raises(ValueError, match="not finite"):
         predict(model, whose, np.full((1, 3), np.nan))
+
+
+REFUSED_AT_THE_DOOR: dict[str, tuple[dict[str, Any], str]] = {
+    "counts below zero": ({"estimator": "naive_bayes.MultinomialNB"}, "scale = false"),
+    "one that wraps nothing": ({"estimator": "semi_supervised.SelfTrainingClassifier"}, "argument estimator"),
+    "one that lacks what it wraps": ({"estimator": "multiclass.OneVsRestClassifier"}, "name of a predictor"),
+    "several within one": ({"estimator": "ensemble.VotingClassifier"}, ".py problem file"),
+    "no answer far from all rows": ({"estimator": "neighbors.RadiusNeighborsClassifier"}, "No neighbors"),
+    "a class within that is not there": (
+        {"estimator": "calibration.CalibratedClassifierCV", "estimator_args": {"estimator": "sklearn.svm.Nope"}},
+        "scikit-learn has no sklearn.svm.Nope",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_AT_THE_DOOR)
+def test_what_would_fail_later_is_refused_with_what_to_do(case: str) -> None:
+    """One sentence, before anything is trained."""
+    declared, sentence = REFUSED_AT_THE_DOOR[case]
+    found = faults(problem(**{"estimator": "linear_model.LogisticRegression", **declared}))
+    assert [sentence in msg for _, msg in found] == [True]
+
+
+def test_an_estimator_within_another_is_named_and_its_arguments_reached() -> None:
+    """Calibration of a forest with weights for classes, from a declaration alone."""
+    args = {"estimator": "sklearn.ensemble.RandomForestClassifier", "estimator__n_estimators": 7, "cv": 3}
+    weights = {"estimator__class_weight": {"0": 1.0, "1": 5.0}}
+    whose = problem(estimator="calibration.CalibratedClassifierCV", estimator_args=args | weights)
+    assert faults(whose) == []
+    inner = build(whose, seed=3)[-1].estimator
+    assert (inner.n_estimators, inner.class_weight, inner.random_state) == (7, {0: 1.0, 1: 5.0}, 3)
+
+
+def test_the_pipeline_of_a_python_problem_that_cannot_be_stored_is_refused(tmp_path: Path) -> None:
+    """Its own class is on no trust list; rows that are made up need not please it."""
+    file = tmp_path / "own.py"
+    declared = {"task": "binary", "label": "y", "metric": "accuracy", "features": {"x1": "number"}}
+    own = "class Own(LogisticRegression):\n    def fit(self, X, y):\n        raise ValueError('not these rows')\n"
+    made = "def estimator():\n    return Own()\n"
+    file.write_text(f"from sklearn.linear_model import LogisticRegression\n{own}{made}")
+    assert "cannot be stored safely" in faults(parse_problem("own", declared, str(file)))[0][1]
