@@ -1,8 +1,7 @@
-"""Feedback: labels that come back, by prediction or for a whole job; all of a request or none of it."""
+"""Feedback: labels that come back, by prediction or for a whole job; all of a request or none of it. A table is a job."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,20 +9,22 @@ import msgspec
 from flask import Response, request
 
 from api import bodies
-from api.bodies import JSON
+from api.asking import asked
+from api.bodies import ARROW, CSV, JSON, PARQUET
 from api.errors import Fault, Refused, unfit, unprocessable
 from api.house import house
 from api.jobs import job_of
 from api.routes import ListOf, Query, Routes
-from api.views import Moment, answer, moment
-from jobs.messages import JOB_ID
+from api.tables import accept_table
+from api.views import JobView, Moment, answer, moment
 from problems.labels import InvalidLabel, parse_label
 from storage import labels, predictions
-from storage.labels import Key
+from storage.labels import Key, key_of
 from storage.predictions import Size
 
 MOST_FAULTS = 100
-ROW = re.compile(r"0|[1-9][0-9]{0,11}", re.ASCII)
+FORMATS = {CSV: "csv", PARQUET: "parquet", ARROW: "arrow"}
+SEVERAL = "-"  # the model of a job whose labels may be of several
 routes = Routes("feedback")
 
 
@@ -56,13 +57,16 @@ Given = list[tuple[int, Key, object]]  # (place in the request, row of a logged 
     "POST",
     "/feedback",
     "client",
-    "Send labels.",
-    bodies={JSON: FeedbackBody},
-    answers={200: FeedbackView},
+    "Send labels: JSON is stored at once, a table (columns prediction_id and label) by a job.",
+    bodies={JSON: FeedbackBody, CSV: None, PARQUET: None, ARROW: None},
+    answers={200: FeedbackView, 202: JobView},
+    query=(Query("job_id", {"type": "string"}, "Of a table with the columns row and label: whose rows they are."),),
     refusals=(404, 409),
 )
 def post_feedback() -> Response:
-    bodies.media_type(JSON)
+    media = bodies.media_type(JSON, *FORMATS)
+    if media != JSON:
+        return _accept_table(FORMATS[media])
     body = bodies.decode(bodies.read(), FeedbackBody)
     if body.job_id is None:
         given, unknown, sizes = _by_prediction(bodies.convert(body.labels, list[LabelOf], "labels"))
@@ -78,8 +82,17 @@ def post_feedback() -> Response:
     return answer(FeedbackView(accepted, unknown, duplicate))
 
 
+def _accept_table(format_: str) -> Response:
+    """A job that stores the labels of the table: an ingest, whose payload says that they are labels."""
+    how, job_id, model = asked(), request.args.get("job_id"), SEVERAL
+    house().front.room()
+    if job_id is not None:
+        model = _predicted(job_id)[job_id].model
+    return accept_table("ingest", model, format_, {"labels": True, "format": format_, "job_id": job_id}, bodies.chunks(), how)
+
+
 def _by_prediction(sent: Sequence[LabelOf]) -> tuple[Given, list[str], Mapping[str, Size]]:
-    keys = [_key(each.prediction_id) for each in sent]
+    keys = [key_of(each.prediction_id) for each in sent]
     sizes = _sizes(key[0] for key in keys if key is not None)
     given: Given = []
     unknown: list[str] = []
@@ -91,19 +104,23 @@ def _by_prediction(sent: Sequence[LabelOf]) -> tuple[Given, list[str], Mapping[s
     return given, unknown, sizes
 
 
-def _key(prediction_id: str) -> Key | None:
-    job_id, _, row = prediction_id.partition(":")
-    return (job_id, int(row)) if JOB_ID.fullmatch(job_id) and ROW.fullmatch(row) else None
-
-
 def _by_job(job_id: str, sent: Sequence[Any]) -> tuple[Given, list[str], Mapping[str, Size]]:
-    job = job_of(job_id)
-    sizes = _sizes([job_id])
-    if job_id not in sizes:
-        raise Refused(409, f"The {job.kind} job is {job.status}: it has no predictions to label.")
+    sizes = _predicted(job_id)
     if len(sent) > sizes[job_id].rows:
         raise unprocessable((("labels",), f"expected at most {sizes[job_id].rows} labels, got {len(sent)}"))
     return [(row, (job_id, row), label) for row, label in enumerate(sent)], [], sizes
+
+
+def _predicted(job_id: str) -> Mapping[str, Size]:
+    """The job's predictions.
+
+    Raises:
+        Refused: 404, 409 if it has none.
+    """
+    job, sizes = job_of(job_id), _sizes([job_id])
+    if job_id not in sizes:
+        raise Refused(409, f"The {job.kind} job is {job.status}: it has no predictions to label.")
+    return sizes
 
 
 def _sizes(job_ids: Iterable[str]) -> Mapping[str, Size]:

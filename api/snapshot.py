@@ -56,4 +56,8 @@ def _model(model: Model, check: Check | None) -> ModelState:
     found = check.result if check is not None else {}
     threshold = float(model.declared["threshold"])
     statistic, limit = found.get("statistic"), found.get("limit")
-    return ModelState(model.name, model.champion, state, model.performance, threshold, statistic, limit)
+    labels = found.get("labels") or {}
+    late = labels.get("delay_s") or {}
+    delays = tuple((quantile, late[name]) for name, quantile in (("p50", "0.5"), ("p90", "0.9")) if name in late)
+    shown = (model.performance, threshold, statistic, limit, labels.get("coverage"), delays)
+    return ModelState(model.name, model.champion, state, *shown)

@@ -68,7 +68,8 @@ class Automation(msgspec.Struct):
 class StatusView(msgspec.Struct):
     """How a model is; the last three fields are the older system's.
 
-    `estimate`: the metric by the model's own confidence, where the last check saw no labels.
+    `estimate`: the metric by the model's own confidence, where the last check saw no labels. `labels`: of the last days'
+    predictions, how many are labelled, and how late labels come; as of the last check.
     """
 
     model: str
@@ -80,6 +81,7 @@ class StatusView(msgspec.Struct):
     last_trained_at: Moment | None
     automation: Automation
     estimate: Mapping[str, Any] | None
+    labels: Mapping[str, Any] | None
     model_trained: bool
     needs_retraining: bool
     automation_note: str
@@ -104,6 +106,7 @@ def status_of(model: Model) -> StatusView:
         moment(model.last_trained_at),
         Automation(every, str(moment((math.floor(now / every) + 1) * every))),
         last.result.get("estimate") if last else None,
+        last.result.get("labels") if last else None,
         model.champion is not None,
         state in ("drifting", "retraining"),
         f"Checked every {every:g} s; retraining is automatic, never a manual act.",

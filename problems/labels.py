@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from problems.declaration import Problem
 
 Label = bool | int | float | str
+
+
+WHOLE: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+TRUTHS: Final = {"true": True, "false": False, "1": True, "0": False}
 
 
 class InvalidLabel(ValueError):
@@ -39,6 +46,26 @@ def parse_label(problem: Problem, value: object, classes: Sequence[Label] = ()) 
     if classes and _kind(classes[0]) != _kind(value):
         raise InvalidLabel(f"expected {_kind(classes[0])}, as {classes[0]!r}")
     return int(value) if isinstance(value, float) else value
+
+
+def parse_cell(problem: Problem, text: str, classes: Sequence[Label] = ()) -> Label:
+    """The label that the text of a table's cell means: a number, a truth or text, as the task's labels are.
+
+    Raises:
+        InvalidLabel: as `parse_label`.
+    """
+    text = text.strip()
+    if problem.task == "regression" or (classes and _kind(classes[0]) == "a whole number"):
+        return parse_label(problem, _number(text), classes)
+    if classes and isinstance(classes[0], bool):
+        return parse_label(problem, TRUTHS.get(text.lower(), text), classes)
+    return parse_label(problem, text, classes)
+
+
+def _number(text: str) -> float | str:
+    if WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if NUMBER.fullmatch(text) else text
 
 
 def _finite(value: float) -> bool:

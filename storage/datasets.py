@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
 from storage.models import take_positions, take_positions_below
 from storage.pages import Page, page
@@ -78,7 +78,9 @@ def listed(tx: Connection, limit: int, cursor: str | None) -> Page[Dataset]:
 
 def between(tx: Connection, model: str, start: int, stop: int) -> list[Dataset]:
     """The model's datasets that hold a position in [start, stop), oldest first."""
-    query = select(datasets).where(
-        datasets.c.model == model, datasets.c.position < stop, datasets.c.position + datasets.c.rows > start
-    )
-    return [_of(row) for row in tx.execute(query.order_by(datasets.c.position))]
+    mine = datasets.c.model == model
+    before = select(func.max(datasets.c.position)).where(mine, datasets.c.position <= start).scalar_subquery()
+    first = func.coalesce(before, start)  # they do not overlap: of those that begin before, only the last can reach so far
+    query = select(datasets).where(mine, datasets.c.position >= first, datasets.c.position < stop)
+    found = [_of(row) for row in tx.execute(query.order_by(datasets.c.position))]
+    return [each for each in found if each.position + each.rows > start]

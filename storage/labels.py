@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
-from storage.dialects import fetch
-from storage.models import take_positions
+from storage import coverage, models
+from storage.dialects import fetch, fetch_many
 from storage.schema import label_changes, labels
+
+PREDICTION_ID: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(0|[1-9][0-9]{0,11})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +39,19 @@ class Labelled:
 Key = tuple[str, int]  # (job id, row)
 
 
+def key_of(prediction_id: str) -> Key | None:
+    """The job and the row in a prediction's id; None if it cannot be one."""
+    found = PREDICTION_ID.fullmatch(prediction_id)
+    return (found[1], int(found[2])) if found else None
+
+
 def store(tx: Connection, model: str, given: Sequence[tuple[Key, str]], now: float) -> Stored:
     """Store labels of one model's predictions, in order; a key may come twice, the later one wins.
 
     Args:
         given: ((job id, row), label as a JSON scalar); every key must be a row of a logged prediction of `model`.
     """
+    models.lock(tx, model)  # before the look: of two that bring the same label at once, the second sees the first one's
     current = _current(tx, [key for key, _ in given])
     new: dict[Key, str] = {}
     changed: dict[Key, str] = {}
@@ -66,31 +77,20 @@ def _change(key: Key, label: str, since: float, now: float) -> dict[str, Any]:
     return {"job_id": key[0], "row": key[1], "label": label, "labelled_at": since, "replaced_at": now}
 
 
+_CURRENT = 'SELECT job_id, "row", label, labelled_at FROM labels WHERE (job_id, "row") {among_pairs}'
+_INSERT = 'INSERT INTO labels (job_id, "row", model, position, label, labelled_at) {values}'
+
+
 def _current(tx: Connection, keys: Sequence[Key]) -> dict[Key, tuple[str, float]]:
-    found: dict[Key, tuple[str, float]] = {}
-    columns = (labels.c.job_id, labels.c.row, labels.c.label, labels.c.labelled_at)
-    for start in range(0, len(keys), 400):
-        query = select(*columns).where(tuple_(labels.c.job_id, labels.c.row).in_(keys[start : start + 400]))
-        found |= {(row.job_id, row.row): (row.label, row.labelled_at) for row in tx.execute(query)}
-    return found
+    return {(job_id, row): (label, at) for job_id, row, label, at in fetch(tx, _CURRENT, json.dumps(keys))}
 
 
 def _insert(tx: Connection, model: str, new: Mapping[Key, str], now: float) -> None:
     if not new:
         return
-    first = take_positions(tx, model, len(new))
-    rows = [
-        {
-            "job_id": job_id,
-            "row": row,
-            "model": model,
-            "position": first + n,
-            "label": label,
-            "labelled_at": now,
-        }
-        for n, ((job_id, row), label) in enumerate(new.items())
-    ]
-    tx.execute(insert(labels), rows)
+    first = models.take_positions(tx, model, len(new))
+    fetch_many(tx, _INSERT, [(*key, model, first + n, label, now) for n, (key, label) in enumerate(new.items())])
+    coverage.add_labels(tx, model, [job_id for job_id, _ in new])
 
 
 _UPDATE = (

@@ -198,6 +198,12 @@ def progress(tx: Connection, owner: str, job_id: str, share: float) -> None:
     tx.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.owner == owner, RUNNING).values(progress=share))
 
 
+def note(tx: Connection, owner: str, job_id: str, payload: bytes, share: float) -> bool:
+    """Keep how far a running job is, for whoever may have to go on with it; False if this claim has lost it."""
+    mine = (jobs.c.id == job_id, jobs.c.owner == owner, RUNNING)
+    return bool(tx.execute(update(jobs).where(*mine).values(payload=payload, progress=share)).rowcount)
+
+
 def wait_for_champion(tx: Connection, job_ids: Sequence[str], task_id: str, now: float, wait_s: float) -> None:
     """Leave predictions queued until their model has a champion, each at most `wait_s` seconds from its acceptance."""
     statement = (
@@ -304,6 +310,16 @@ def clock_stepped(tx: Connection, now: float, wait_s: float) -> None:
     tx.execute(update(jobs).where(jobs.c.status == "queued").values(next_publish_at=now))
     waiting = (jobs.c.status == "queued", jobs.c.deadline_at.is_not(None))
     tx.execute(update(jobs).where(*waiting).values(deadline_at=now + wait_s))
+
+
+_OLDEST_RUNNING = "SELECT min(id) FROM jobs WHERE status = 'running' AND kind = ?"
+_OLDEST_QUEUED = "SELECT min(id) FROM jobs WHERE status = 'queued' AND queue = ?"
+
+
+def oldest_open(tx: Connection, kind: str, queues: Sequence[str]) -> str | None:
+    """An id that sorts after no job of this kind that has not ended, given the queues in which they wait; None if all have."""
+    found = [*fetch(tx, _OLDEST_RUNNING, kind), *(row for queue in queues for row in fetch(tx, _OLDEST_QUEUED, queue))]
+    return min((row[0] for row in found if row[0]), default=None)
 
 
 def backlog(tx: Connection) -> dict[str, tuple[int, float]]:

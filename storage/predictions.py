@@ -12,12 +12,22 @@ from storage.dialects import fetch, fetch_many
 from storage.ids import first_id
 from storage.schema import predictions
 
+SAMPLED = 1_000  # rows of a file that are kept beside it
 _GET_MANY = 'SELECT job_id, model, version, "rows", features, artifact, created_at FROM predictions WHERE job_id {among}'
-_LOG = 'INSERT INTO predictions (job_id, model, version, "rows", features, artifact, created_at) {values}'
+_SIZES = 'SELECT job_id, model, "rows" FROM predictions WHERE job_id {among}'
+_NEWEST = (
+    'SELECT job_id, "rows", features IS NULL FROM predictions WHERE model = ? AND (features IS NOT NULL OR sample IS NOT NULL)'
+    " ORDER BY job_id DESC LIMIT ?"
+)
+_AT_HAND = _GET_MANY.replace("created_at", "created_at, sample") + " ORDER BY job_id DESC"
+_LOG = 'INSERT INTO predictions (job_id, model, version, "rows", features, artifact, created_at, sample) {values}'
 
 
 class Logged(msgspec.Struct, frozen=True):
-    """One predict job's rows: `features` is a PackedRows message, or None where `artifact` names the file that holds it."""
+    """One predict job's rows: `features` is a PackedRows message, or None where `artifact` names the file that holds it.
+
+    `sample`: of a file's rows some, evenly spaced, as PackedRows.
+    """
 
     job_id: str
     model: str
@@ -26,11 +36,12 @@ class Logged(msgspec.Struct, frozen=True):
     features: bytes | None
     artifact: str | None
     created_at: float
+    sample: bytes | None = None
 
 
 def log(tx: Connection, entries: Sequence[Logged]) -> None:
     """Add what was predicted, in the transaction that finishes the jobs."""
-    rows = [(e.job_id, e.model, e.version, e.rows, e.features, e.artifact, e.created_at) for e in entries]
+    rows = [(e.job_id, e.model, e.version, e.rows, e.features, e.artifact, e.created_at, e.sample) for e in entries]
     fetch_many(tx, _LOG, rows)
 
 
@@ -40,16 +51,15 @@ def get_many(tx: Connection, job_ids: Sequence[str]) -> dict[str, Logged]:
 
 
 def recent(tx: Connection, model: str, rows: int) -> list[Logged]:
-    """The newest entries of a model that hold `rows` rows together, newest first; entries in files are left out."""
-    query = select(predictions).where(predictions.c.model == model, predictions.c.features.is_not(None))
-    found: list[Logged] = []
+    """The newest entries of a model that hold `rows` rows together, newest first; of a file its sample counts."""
+    chosen: list[str] = []
     have = 0
-    for row in tx.execute(query.order_by(predictions.c.job_id.desc()).limit(rows)):
-        found.append(Logged(*row))
-        have += row.rows
+    for job_id, count, in_file in fetch(tx, _NEWEST, model, rows):
         if have >= rows:
             break
-    return found
+        chosen.append(job_id)
+        have += min(count, SAMPLED) if in_file else count
+    return [Logged(*row) for row in fetch(tx, _AT_HAND, chosen)]
 
 
 def rows_since(tx: Connection, moment: float) -> int:
@@ -68,9 +78,4 @@ class Size:
 
 def sizes(tx: Connection, job_ids: Sequence[str]) -> dict[str, Size]:
     """Model and number of rows of those of the jobs that are in the log, without their features."""
-    found: dict[str, Size] = {}
-    columns = (predictions.c.job_id, predictions.c.model, predictions.c.rows)
-    for start in range(0, len(job_ids), 1000):
-        query = select(*columns).where(predictions.c.job_id.in_(job_ids[start : start + 1000]))
-        found |= {job_id: Size(model, rows) for job_id, model, rows in tx.execute(query)}
-    return found
+    return {job_id: Size(model, rows) for job_id, model, rows in fetch(tx, _SIZES, list(job_ids))}

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, exists, select
 from storage.dialects import among, upsert
 from storage.ids import first_id
 from storage.jobs import TERMINAL
-from storage.schema import checks, incidents, jobs, labels, predictions, pruned
+from storage.schema import checks, coverage, incidents, jobs, labels, predictions, pruned
 
 
 def prune(tx: Connection, before: float, most: int) -> list[str]:
@@ -28,6 +28,7 @@ def prune(tx: Connection, before: float, most: int) -> list[str]:
     for table in (checks, incidents):
         old = select(table.c.id).where(table.c.id < oldest).order_by(table.c.id).limit(most)
         tx.execute(delete(table).where(table.c.id.in_(old.scalar_subquery())))
+    tx.execute(delete(coverage).where(coverage.c.day < int(before // 86_400)))
     if not rows:
         return []
     _count(tx, rows)

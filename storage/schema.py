@@ -92,6 +92,7 @@ predictions = Table(
     Column("features", LargeBinary),  # PackedRows, or null where `artifact` names the file
     Column("artifact", Text),
     Column("created_at", Double, nullable=False),
+    Column("sample", LargeBinary),  # PackedRows, of a file's rows an even sample: what feature drift looks at
     Index("ix_predictions_model_job_id", "model", "job_id"),
 )
 
@@ -117,6 +118,16 @@ label_changes = Table(
     Column("labelled_at", Double, nullable=False),
     Column("replaced_at", Double, nullable=False),
     Index("ix_label_changes_job_id_row", "job_id", "row"),
+)
+
+coverage = Table(  # of predictions by labels, by the day (since 1970, UTC) of the prediction
+    "coverage",
+    metadata,
+    Column("model", String(64), primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("predicted", BIG, nullable=False),
+    Column("labelled", BIG, nullable=False),
+    Column("counted_to", String(36), nullable=False),  # predictions of jobs before this id are in `predicted`
 )
 
 datasets = Table(

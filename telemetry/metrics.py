@@ -113,6 +113,8 @@ class ModelState:
     threshold: float
     statistic: float | None
     limit: float | None
+    coverage: float | None = None
+    delays_s: tuple[tuple[str, float], ...] = ()  # (quantile, seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,5 +202,8 @@ def _models(models: tuple[ModelState, ...]) -> Iterator[Metric]:
         ("threshold", "continual_model_threshold", "The floor, for an error metric the ceiling"),
         ("statistic", "continual_drift_statistic", "Evidence of drift"),
         ("limit", "continual_drift_limit", "Evidence at which the alarm goes off"),
+        ("coverage", "continual_label_coverage", "Labelled share of the predictions of the last seven days"),
     ):
         yield _gauge(name, about, ["model"], (([each.model], getattr(each, field)) for each in models))
+    late = (([each.model, quantile], seconds) for each in models for quantile, seconds in each.delays_s)
+    yield _gauge("continual_label_delay_seconds", "From a prediction to its label", ["model", "quantile"], late)

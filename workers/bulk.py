@@ -11,13 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from jobs.kinds import ROWS_AT_ONCE
 from ml.prediction import predict
-from ml.rows import Rows, take, unpack
+from ml.rows import Rows, pack, take, unpack
 from problems.declaration import Problem
 from problems.rows import PackedRows
 from storage import ledger, predictions, tallies
@@ -25,6 +28,7 @@ from storage.jobs import Job, NewJob
 from storage.predictions import Logged
 from workers import partial, serving, tables
 from workers.answers import Answers, class_name, prediction_batch
+from workers.columns import as_rows
 from workers.lease import Claim
 from workers.partial import Note, Partial
 from workers.room import Room
@@ -37,11 +41,17 @@ KEPT_EVERY_S = 1.0  # how much work a lost worker costs at most; as often, progr
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Checked rows in artifact `name`: how many, and those of [start, stop)."""
+    """Checked rows in artifact `name`: how many, those of [start, stop), and those at some places."""
 
     name: str
     rows: int
     between: Callable[[int, int], Rows]
+    at: Callable[[NDArray[np.int64]], Rows]
+
+    def sample(self, problem: Problem) -> bytes:
+        """Some rows, evenly spaced: what feature drift looks at in place of the file."""
+        places = np.linspace(0, self.rows - 1, min(self.rows, predictions.SAMPLED)).astype(np.int64)
+        return pack(problem, self.at(places)).encode()
 
 
 def work(room: Room, job: Job, claim: Claim) -> Done:
@@ -55,10 +65,11 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
         return _small(job, loaded, source)
     result: dict[str, Any] = {"model": job.model, "version": loaded.version.name, "rows": source.rows}
     name, result["labels"] = _large(room, job, claim, loaded, source, before)
+    logged = _logged(job, loaded, source)
 
     def settle(tx: Connection, now: float) -> Sequence[NewJob]:
         partial.forget_others(room.artifacts, job.id, name)
-        return _log(tx, job, loaded, source, now)
+        return _log(tx, logged, now)
 
     return Done(result, name, settle)
 
@@ -82,9 +93,16 @@ def _source(room: Room, problem: Problem, name: str) -> _Source:
     if path.suffix == ".bin":
         packed = PackedRows.decode(path.read_bytes())
         whole = unpack(problem, packed)
-        return _Source(name, packed.count, lambda start, stop: take(whole, slice(start, stop)))
+        return _Source(
+            name, packed.count, lambda start, stop: take(whole, slice(start, stop)), lambda places: take(whole, places)
+        )
     table = tables.mapped(path)
-    return _Source(name, table.num_rows, lambda start, stop: tables.as_rows(problem, table.slice(start, stop - start)))
+    return _Source(
+        name,
+        table.num_rows,
+        lambda start, stop: as_rows(problem, table.slice(start, stop - start)),
+        lambda places: as_rows(problem, table.take(pa.array(places))),
+    )
 
 
 def _large(
@@ -119,7 +137,8 @@ def _small(job: Job, loaded: Loaded, source: _Source) -> Done:
     said = predict(loaded.pipeline, loaded.problem, source.between(0, source.rows))
     answers = Answers(said).rows(job.id, 0, source.rows)
     result = {"model": job.model, "version": loaded.version.name, "predictions": answers}
-    return Done(result, None, lambda tx, now: _log(tx, job, loaded, source, now))
+    logged = _logged(job, loaded, source)
+    return Done(result, None, lambda tx, now: _log(tx, logged, now))
 
 
 def _tell(room: Room, job: Job, claim: Claim, share: float) -> None:
@@ -127,7 +146,11 @@ def _tell(room: Room, job: Job, claim: Claim, share: float) -> None:
         ledger.progress(tx, claim.owner, job.id, round(share, 4))
 
 
-def _log(tx: Connection, job: Job, loaded: Loaded, source: _Source, now: float) -> Sequence[NewJob]:
-    predictions.log(tx, [Logged(job.id, job.model, loaded.version.name, source.rows, None, source.name, now)])
-    tallies.add(tx, {("predictions", job.model, loaded.version.name): source.rows})
+def _logged(job: Job, loaded: Loaded, source: _Source) -> Logged:
+    return Logged(job.id, job.model, loaded.version.name, source.rows, None, source.name, 0.0, source.sample(loaded.problem))
+
+
+def _log(tx: Connection, logged: Logged, now: float) -> Sequence[NewJob]:
+    predictions.log(tx, [msgspec.structs.replace(logged, created_at=now)])
+    tallies.add(tx, {("predictions", logged.model, logged.version): logged.rows})
     return ()

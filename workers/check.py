@@ -21,13 +21,14 @@ from ml.model_file import RefusedModel
 from ml.prediction import predict
 from ml.rows import Rows, take
 from problems.loop import missing
-from storage import champions, checks, detectors, jobs, models, versions
+from storage import champions, checks, coverage, detectors, jobs, models, versions
 from storage.checks import Check
 from storage.detectors import Detector
 from storage.ids import new_id
 from storage.jobs import Job, NewJob
 from storage.models import Model
 from workers import history, probation, serving, verdicts
+from workers.coverage import Coverage, measure
 from workers.lease import Claim
 from workers.probation import Trial, Worse
 from workers.room import Room
@@ -53,6 +54,7 @@ class Seen:
         performance, recent: the metric over the newest 2,000 and 200 rows since the version began to serve; None below 100 rows.
         drifts: features against the reference; empty without 500 rows.
         estimate: what the metric would be, where no labels have come.
+        coverage: how many predictions get labels, and how late.
     """
 
     labels: int
@@ -66,6 +68,7 @@ class Seen:
     recent: float | None
     drifts: list[FeatureDrift]
     estimate: Estimate | None
+    coverage: Coverage
 
 
 def work(room: Room, job: Job, claim: Claim) -> Done:
@@ -185,6 +188,7 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
         recent,
         compare(sketch, inputs) if sketch and inputs is not None else [],
         _estimate(champion, inputs) if seen == 0 or performance is None else None,
+        measure(tx, model.name, room.clock()),
     )
 
 
@@ -276,6 +280,7 @@ def _result(model: Model, verdict: Verdict, seen: Seen, train: str | None) -> di
         "features": [asdict(each) for each in seen.drifts],
         "probation": probation.shown(seen.trial),
         "estimate": asdict(seen.estimate) if seen.estimate else None,
+        "labels": seen.coverage.shown(),
         "rolled_back_to": seen.worse.predecessor.name if seen.worse else None,
     }
 
@@ -294,6 +299,7 @@ def _settle(
 ) -> Sequence[NewJob]:
     """Record the check, where its detector stands, and what it leads to."""
     current = models.lock(tx, model.name)
+    coverage.keep(tx, model.name, seen.coverage.days)
     if current.champion == seen.before.version:
         if detectors.get(tx, model.name, seen.before.version) is None:
             detectors.begin(tx, seen.after)

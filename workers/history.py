@@ -173,7 +173,7 @@ def recent_inputs(tx: Connection, problem: Problem, rows: int) -> Rows | None:
     parts: list[tuple[PackedRows, range]] = []
     left = rows
     for entry in predictions.recent(tx, problem.name, rows):
-        asked = PackedRows.decode(entry.features or b"")
+        asked = PackedRows.decode(entry.features or entry.sample or b"")
         parts.append((asked, range(max(0, asked.count - left), asked.count)))
         left -= len(parts[-1][1])
     return unpack(problem, _gather(problem, parts)) if parts else None

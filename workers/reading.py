@@ -8,13 +8,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
 
 from problems.declaration import Feature, Problem
 from problems.labels import InvalidLabel, Label, parse_label
+from workers import validation
 from workers.pieces import MOST_ERRORS, PIECE, Broken, NotNumbers, Unusable, pieces
+from workers.validation import Known
 
 CRUMBS = 1_000  # rows: pieces that are smaller on average are written anew
 Mask = Any  # a boolean pyarrow array, one value a row
@@ -98,7 +101,7 @@ def _told(faults: list[tuple[str, Mask, str]], start: int) -> Errors:
     return sorted(told, key=lambda error: int(error["loc"][1]))
 
 
-def read_labelled(problem: Problem, source: Path, target: Path, classes: list[Label]) -> dict[str, Any]:
+def read_labelled(problem: Problem, source: Path, target: Path, known: Known) -> dict[str, Any]:
     """Write the usable rows, features and label, to `target`, and say how many were left out and why.
 
     Raises:
@@ -108,7 +111,7 @@ def read_labelled(problem: Problem, source: Path, target: Path, classes: list[La
     table = pa.concat_tables(pieces(source, broken))
     _needed_columns(table, [*(f.name for f in problem.features), problem.label])
     columns, faults = _features(problem, table)
-    labels, bad_label, label_msg = _labels(problem, table[problem.label], classes)
+    labels, bad_label, label_msg = _labels(problem, table[problem.label], known.classes)
     faults.append((problem.label, bad_label, label_msg))
     keep, reasons = _keep(table.num_rows, faults)
     if broken:
@@ -123,11 +126,18 @@ def read_labelled(problem: Problem, source: Path, target: Path, classes: list[La
     with pa.ipc.new_file(target, whole.schema) as file:
         file.write_table(whole, max_chunksize=PIECE)
     used = {*(f.name for f in problem.features), problem.label}
-    ignored = [name for name in table.column_names if name not in used]
+    numbers = validation.numbering(table.num_rows, broken)
+    report = {
+        "ignored_columns": [name for name in table.column_names if name not in used],
+        "rejected": reasons,
+        "examples": validation.examples(table, faults, broken, numbers),
+        "warnings": validation.oddities(problem, known, whole, numbers[np.asarray(keep)]),
+        "missing": {f.name: count for f in problem.features if (count := whole[f.name].null_count)},
+    }
     return {
         "rows": rows,
         "rejected": table.num_rows - rows + len(broken),
-        "report": {"ignored_columns": ignored, "rejected": reasons},
+        "report": report,
         "classes": _classes(problem, kept[problem.label]),
     }
 

@@ -18,7 +18,7 @@ from jobs.bell import DONE, grouped, publish
 from jobs.kinds import QUEUES
 from jobs.line import BROKER_FAULTS, ringer
 from jobs.messages import heard
-from storage import heartbeats, idempotency, jobs, ledger, retention, tallies
+from storage import heartbeats, idempotency, jobs, ledger, orphans, retention, tallies
 from storage.jobs import Job, NewJob
 from storage.ledger import Doorbell
 from workers import attempts
@@ -35,6 +35,7 @@ CANARY = "continual.canary"  # a key that vanishes when Redis loses its memory
 PRUNED_AT_ONCE = 200  # jobs a second
 MOST = 5_000  # doorbells of one queue in one sweep
 LONG = 2_000  # messages: a longer queue has enough to ring already, and is not read
+TIDY_EVERY_S = 3_600.0
 KEYS_KEPT_S = 2 * 86_400.0
 EVEN_S = 900.0  # nothing is forgotten by a clock that has not run evenly for so long: one that is wrong is mended by then
 
@@ -50,7 +51,7 @@ class Sweeper:
         self.room = room
         self.vigil = Vigil(room.settings.job_lease_s, steady)
         self.wall = WallClock(room.clock, steady)
-        self._steady, self._even_since, self._moved = steady, steady(), 0.0
+        self._steady, self._even_since, self._moved, self._tidy_at = steady, steady(), 0.0, 0.0
         self.redis = ringer(room.settings.redis_url)
 
     def sweep(self) -> None:
@@ -96,6 +97,18 @@ class Sweeper:
         before = self.room.clock() - self.room.settings.retention_days * 86_400
         for folder in self.room.db.run(lambda tx: retention.prune(tx, before, PRUNED_AT_ONCE), patience_s=0):
             self.room.artifacts.remove(folder)
+        if self._steady() >= self._tidy_at:
+            self._tidy_at = self._steady() + TIDY_EVERY_S
+            self._tidy(before)
+
+    def _tidy(self, before: float) -> None:
+        """Remove old files that nothing refers to."""
+        with self.room.db.read() as tx:
+            orphaned = orphans.find(tx, self.room.artifacts, before)
+        for name in orphaned:
+            self.room.artifacts.remove(name)
+        if orphaned:
+            logger.info("{} files that nothing refers to are removed", len(orphaned))
 
     def _clock_is_even(self) -> bool:
         """Whether the time of day may be believed to be late: else a clock set to next year would cost all results."""

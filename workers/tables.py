@@ -14,13 +14,14 @@ import msgspec
 import pyarrow as pa
 from loguru import logger
 
-from ml.rows import Rows, from_columns
+from ml.rows import Rows
 from problems.declaration import Problem
-from problems.labels import Label
-from workers import reading
+from workers import labelling, reading
+from workers.columns import as_rows
 from workers.pieces import Unusable
 from workers.room import Room
 from workers.run import JobFailed, TryLater
+from workers.validation import Known
 
 MEMORY = 3 << 30  # bytes that the reader may allocate on top of what it shares with its parent
 TIME_S = 300
@@ -47,32 +48,29 @@ def rows_to_predict(room: Room, problem: Problem, source: str, target: str) -> s
     return target
 
 
-def rows_to_learn(room: Room, problem: Problem, source: str, target: str, classes: list[Label]) -> dict[str, Any]:
+def rows_to_learn(room: Room, problem: Problem, source: str, target: str, known: Known) -> dict[str, Any]:
     """Write the usable rows of a labelled table as Arrow to `target`; the answer has `rows`, `rejected` and the `report`.
 
     Raises:
         JobFailed: the table cannot be read, lacks a column, or has no usable row.
     """
     with room.artifacts.writing(target) as draft:
-        return _in_a_child(lambda: reading.read_labelled(problem, room.artifacts.path(source), draft, classes))
+        return _in_a_child(lambda: reading.read_labelled(problem, room.artifacts.path(source), draft, known))
+
+
+def labels_to_store(room: Room, source: str, target: str, job_id: str | None) -> dict[str, Any]:
+    """Write predictions' ids and labels of the table in artifact `source` as Arrow to `target` (see `labelling`).
+
+    Raises:
+        JobFailed: the table cannot be read, lacks a column, or has rows that name no prediction.
+    """
+    with room.artifacts.writing(target) as draft:
+        return _in_a_child(lambda: labelling.read_labels(room.artifacts.path(source), draft, job_id))
 
 
 def rows_of(problem: Problem, path: Path, start: int, count: int) -> Rows:
     """Rows [start, start + count) of a checked Arrow file, mapped, not loaded."""
     return as_rows(problem, mapped(path).slice(start, count))
-
-
-def as_rows(problem: Problem, columns: pa.Table) -> Rows:
-    """The features of a checked table."""
-    features = {f.name: columns[f.name] for f in problem.features}
-    plain = {f.name for f in problem.numbers}
-    return from_columns(
-        problem,
-        {
-            name: column.to_numpy(zero_copy_only=False) if name in plain else column.to_pylist()
-            for name, column in features.items()
-        },
-    )
 
 
 def labels_of(problem: Problem, path: Path, start: int, count: int) -> list[Any]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from storage import jobs, labels, ledger, predictions, retention
+from pathlib import Path
+
+from storage import datasets, jobs, labels, ledger, orphans, predictions, retention
+from storage.artifacts import Artifacts
 from storage.database import Database
+from storage.datasets import NewDataset
+from storage.ids import new_id
 from storage.jobs import NewJob
 from storage.ledger import Outcome
 from storage.predictions import Logged
@@ -60,3 +65,30 @@ def test_pruning_goes_in_small_steps(db: Database) -> None:
     with db.begin() as tx:
         retention.prune(tx, NOW + DAY, 2)
         assert len(jobs.get_many(tx, ids)) == 3
+
+
+def test_files_that_nothing_refers_to_go_and_all_others_stay(db: Database, tmp_path: Path) -> None:
+    """Old bodies without a job, a dataset's and a model's files of attempts that did not end; nothing young, nothing needed."""
+    artifacts = Artifacts(tmp_path / "artifacts")
+    kept, lost, young = ended(db, NOW), new_id(NOW), new_id(NOW + 90 * DAY)
+    with db.begin() as tx:
+        datasets.add(tx, NewDataset(kept, kept, "default", 1, 0, "upload", {}, f"datasets/{kept}/2.arrow", "0"), NOW)
+    needed = [
+        f"bodies/{kept}/rows.bin",
+        f"datasets/{kept}/2.arrow",
+        f"bodies/{young}/rows.bin",
+        f"models/default/{young}-1.skops",
+    ]
+    for name in [*needed, f"bodies/{lost}/rows.bin", f"datasets/{kept}/1.arrow", f"models/default/{lost}-1.skops"]:
+        artifacts.write(name, [b"x"])
+    with db.read() as tx:
+        found = orphans.find(tx, artifacts, NOW + DAY)
+    assert sorted(found) == [f"bodies/{lost}", f"datasets/{kept}/1.arrow", f"models/default/{lost}-1.skops"]
+    assert orphans_after_removal(db, artifacts, found) == []
+
+
+def orphans_after_removal(db: Database, artifacts: Artifacts, found: list[str]) -> list[str]:
+    for name in found:
+        artifacts.remove(name)
+    with db.read() as tx:
+        return orphans.find(tx, artifacts, NOW + DAY)

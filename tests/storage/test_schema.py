@@ -18,7 +18,7 @@ def test_the_migrations_make_exactly_the_tables_of_the_schema(db: Database) -> N
 def test_migrating_again_changes_nothing(db: Database) -> None:
     migrate(db)
     with db.begin() as tx:
-        assert MigrationContext.configure(tx).get_current_revision() == "0005"
+        assert MigrationContext.configure(tx).get_current_revision() == "0006"
 
 
 def test_one_step_back_and_forth_makes_the_same_tables(db: Database) -> None:
@@ -26,7 +26,7 @@ def test_one_step_back_and_forth_makes_the_same_tables(db: Database) -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
     with db.begin() as tx:
         config.attributes["connection"] = tx
-        command.downgrade(config, "0001")
+        command.downgrade(config, "0005")
         assert compare_metadata(MigrationContext.configure(tx), metadata) != []
         command.upgrade(config, "head")
         assert compare_metadata(MigrationContext.configure(tx), metadata) == []

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 
 from ml.model_file import dump
 from ml.prediction import Prediction, predict
+from problems.catalog import builtin
 from problems.rows import PackedRows
 from storage import champions, ledger, versions
 from storage.exports import of_file
 from tests.architecture.law import ROOT
 from tests.workers.conftest import House
-from workers import bulk, partial, tasks
+from workers import bulk, history, partial, tasks
 
 ROWS = 20_000
 CHUNK = 2_000
@@ -333,3 +334,17 @@ def test_a_row_that_is_taken_along_does_not_wait_for_the_file(house: House, monk
     monkeypatch.setattr(bulk, "predict", watched(house, lambda: seen.append(house.job(one).status)))
     carry(house, job_id)
     assert seen == ["succeeded"] * 10
+
+
+@pytest.mark.parametrize("ending", ["arrow", "bin"])
+def test_feature_drift_looks_at_a_sample_of_a_file(house: House, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    """Evenly spaced rows lie in the log beside the file's name; the file itself is gone, and nobody asks for it."""
+    monkeypatch.setattr("storage.predictions.SAMPLED", 11)
+    trained(house)
+    job = posted(house, ending)
+    carry(house, job)
+    with house.db.read() as tx:
+        house.room.artifacts.remove(str(house.job(job).artifact))
+        seen = history.recent_inputs(tx, builtin(), 2_000)
+    assert isinstance(seen, np.ndarray)
+    np.testing.assert_array_equal(seen, rows()[np.linspace(0, ROWS - 1, 11).astype(int)])
