@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ml.challenger import Training, next_follow_up
+from ml.leakage import Suspect
 from problems.declaration import Problem
 from storage import champions, jobs, models, versions
 from storage.jobs import Job, NewJob
@@ -24,7 +25,10 @@ AFTER_A_CHANGE = ("drift", "floor", "follow_up")
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt to train: `model` as it was read at the start, `since` the rows from the change to its head then."""
+    """One attempt to train: `model` as it was read at the start, `since` the rows from the change to its head then.
+
+    `leaks`: features that all but determine the label in the rows it learnt.
+    """
 
     room: Room
     job: Job
@@ -33,6 +37,13 @@ class Attempt:
     made: Training
     lineage: dict[str, Any]
     since: int | None
+    leaks: Sequence[Suspect] = ()
+
+    @property
+    def doubt(self) -> str:
+        """What to say beside the gate's figures where a feature may be the label under another name."""
+        names = "; ".join(map(str, self.leaks))
+        return f" Its figures may be too good to be true: {names}." if names else ""
 
     @property
     def mends(self) -> bool:
@@ -63,6 +74,7 @@ class Attempt:
             "gain_error": made.gain_error,
             "holdout_rows": made.holdout_rows,
             "reference": asdict(made.reference),
+            "leakage": [asdict(each) for each in self.leaks],
             "data": self.lineage,
         }
 
@@ -92,13 +104,14 @@ def promote(attempt: Attempt, version: Version, tx: Connection, now: float) -> S
         classes=sorted({*(current.classes or []), *made.classes}, key=str) or None,
     )
     jobs.wake_waiting(tx, model.name, now)
-    reason = f"Version {version.name} promoted: {attempt.compared}."
+    reason = f"Version {version.name} promoted: {attempt.compared}.{attempt.doubt}"
     evidence = attempt.evidence() | {"model_sha256": version.sha256}
     record = (version.name, model.champion, reason, now, attempt.job.id, evidence)
     champions.record(tx, model.name, "promote", *record)
     done = "trained by itself: version" if model.champion is None else f"retrained and promoted: version {model.champion} →"
-    line = f"{done} {version.name}, {attempt.compared}"
-    return [tell(attempt.room, tx, attempt.incident, "success", "resolved", _title(attempt), [line], now, model.name)]
+    line = f"{done} {version.name}, {attempt.compared}{attempt.doubt and '.' + attempt.doubt}"
+    kind = "warning" if attempt.leaks else "success"
+    return [tell(attempt.room, tx, attempt.incident, kind, "resolved", _title(attempt), [line], now, model.name)]
 
 
 def _follow_up_at(attempt: Attempt) -> int | None:

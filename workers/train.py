@@ -10,6 +10,7 @@ from sklearn.pipeline import Pipeline
 
 from ml.challenger import OneClass, Recalled, TooFewRows, Training, train
 from ml.feature_drift import reference_sketch
+from ml.leakage import suspects
 from ml.model_file import TRUSTED, UntrustedModel, dump
 from ml.rows import take
 from problems.declaration import Problem
@@ -25,6 +26,10 @@ from workers.room import Room
 from workers.run import Done, JobFailed, TryLater
 
 SAMPLE = 5  # rows that the registry's signature is inferred from
+LACKS = {  # what history lacks, and what to do about it
+    TooFewRows: ("too_few_rows", "; send more: labels to POST /feedback, or a table to POST /datasets"),
+    OneClass: ("one_class", "; send rows or labels of another class to POST /datasets or POST /feedback"),
+}
 REGISTRY_PAUSE_S, REGISTRY_TIMES = 5.0, 60  # a registry that is away is waited for, five minutes in all
 
 
@@ -41,7 +46,7 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
         learnt = history.learnable(room, tx, problem, model.tail, model.head, asked["seed"])
         champion = serving.champion(room, tx, job.model)
         if learnt is None:
-            raise JobFailed("too_few_rows", "There are no labelled rows.")
+            raise JobFailed("too_few_rows", f"There are no labelled rows{LACKS[TooFewRows][1]}.")
         earlier = recall.earlier(tx, champion)
         known = lineage.of(tx, model, problem, learnt, champion, earlier)
     since = None if asked["change_position"] is None else model.head - asked["change_position"]
@@ -50,7 +55,8 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
     claim.check()
     known |= {"read_at": lineage.moment(read_at), "seed": asked["seed"], "since": since}
     known |= {"window": made.window, "window_rows": made.rows}
-    attempt = Attempt(room, job, model, problem, made, known, since)
+    leaks = suspects(problem, learnt.past.rows, learnt.past.truth)
+    attempt = Attempt(room, job, model, problem, made, known, since, leaks)
     if made.model is None:
         return Done(_result(made, None), settle=lambda tx, now: outcome.reject(attempt, tx, now))
     version = _keep(attempt, made.model, learnt.past)
@@ -67,8 +73,8 @@ def _train(
     try:
         return train(problem, past.rows, past.truth, champion, since, seed, reason, learnt.replay, recalled)
     except (TooFewRows, OneClass, ValueError) as wrong:
-        kind = {TooFewRows: "too_few_rows", OneClass: "one_class"}.get(type(wrong), "cannot_train")
-        raise JobFailed(kind, str(wrong)) from wrong
+        kind, advice = LACKS.get(type(wrong), ("cannot_train", ""))
+        raise JobFailed(kind, f"{wrong}{advice}") from wrong
 
 
 def _result(made: Training, version: str | None) -> dict[str, Any]:
