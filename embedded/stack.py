@@ -37,7 +37,7 @@ class Stack:
 
     Attributes:
         stages: the stack is ready when these are.
-        pages: started after that, one by one: the browser pages, and the worker that few jobs ever need.
+        pages: started after that, one by one: the worker that few jobs ever need, and the browser pages.
     """
 
     stages: tuple[tuple[Group, ...], ...]
@@ -101,10 +101,11 @@ def _workers(env: dict[str, str]) -> Group:
 def _pages(settings: Settings, home: Home, env: dict[str, str]) -> tuple[Group, ...]:
     soft = {**env, "REMAP_SIGTERM": "SIGQUIT"}
     quarantine = _python("quarantine", SAYS_READY, soft, "workers", "quarantine", grace_s=8.0)
-    pages = [_dashboard(settings, home, env), _flower(settings, home, env)]
+    first = Group("quarantine", "for jobs that took a worker down", (quarantine,))  # after a power cut such jobs wait for it
+    pages = [first, _dashboard(settings, home, env), _flower(settings, home, env)]
     if not settings.mlflow_tracking_uri:
         pages.append(_mlflow(settings, home, env))
-    return (*pages, Group("quarantine", "for jobs that took a worker down", (quarantine,)))
+    return tuple(pages)
 
 
 def _dashboard(settings: Settings, home: Home, env: dict[str, str]) -> Group:
