@@ -18,6 +18,7 @@ import pandas as pd
 from ml.rows import Rows, Truth, take, truth
 from problems.declaration import Problem, parse_problem
 from workers import reading, tables
+from workers.validation import Known
 
 MOST_CLASSES: Final = 20  # distinct numbers in a label from which it is a value, not a class
 MOST_KINDS: Final = 100  # distinct texts in a column from which it is no category, and left out
@@ -118,7 +119,7 @@ def of_frame(name: str, frame: pd.DataFrame, scratch: Path, wanted: Sequence[str
 
 def _read(csv: Path, problems: Sequence[Problem]) -> Stream:
     target = csv.with_suffix(".arrow")
-    reading.read_labelled(problems[0], csv, target, [])
+    reading.read_labelled(problems[0], csv, target, Known())
     return Stream(problems[0].name, csv, target, tuple(problems))
 
 
