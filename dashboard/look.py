@@ -74,4 +74,4 @@ def legend() -> None:
 
 def heading(text: str) -> None:
     """A section's heading."""
-    st.subheader(text, anchor=False)
+    st.header(text, anchor=False)

@@ -154,7 +154,7 @@ def _versions(model: answers.Model) -> None:
         for each in versions
     ]
     score = f"{model.settings['metric']} on its holdout"
-    look.table(["version", "", score, "rows learnt", "made"], rows, "Versions, newest first", numbers=(2, 3))
+    look.table(["version", "alias", score, "rows learnt", "made"], rows, "Versions, newest first", numbers=(2, 3))
     if st.button("Roll back…", icon=":material/undo:", disabled=model.champion is None, key="rollback"):
         _roll_back(model.name, model.champion or "")
 

@@ -25,7 +25,7 @@ PAGES = ("now", "model", "jobs", "trial", "data", "settings")
 
 def text_of(page: AppTest) -> str:
     """All that a page says."""
-    kinds = ("html", "markdown", "caption", "error", "warning", "success", "info", "subheader")
+    kinds = ("html", "markdown", "caption", "error", "warning", "success", "info", "header")
     return "\n".join(
         str(getattr(each, "value", None) or getattr(each.proto, "body", "")) for kind in kinds for each in page.get(kind)
     )
