@@ -26,6 +26,7 @@ from api import (
     status_page,
     timeline,
     tokens,
+    trials,
 )
 from api.auth import FAILURES_A_MINUTE
 from api.envelope import Envelope
@@ -47,7 +48,7 @@ from telemetry.metrics import HttpMetrics, LedgerCollector
 
 NOUNS = (
     *(predict, generate, datasets, feedback, jobs, retrying, results),
-    *(models, timeline, notifications, tokens, auditing, status, status_page, overview, docs),
+    *(models, timeline, notifications, trials, tokens, auditing, status, status_page, overview, docs),
 )
 THREADS_FOR_OTHERS = 16  # never taken by requests that wait
 

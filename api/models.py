@@ -33,7 +33,7 @@ from api.views import (
 )
 from problems.declaration import MODEL_NAME, InvalidProblem, Problem, declared, parse_problem
 from problems.loop import missing
-from storage import audit, champions, checks, decisions, incidents, jobs, models, versions
+from storage import audit, champions, checks, decisions, incidents, jobs, models, trials, versions
 from storage.champions import NothingToRollBack
 from storage.models import Model
 
@@ -78,6 +78,9 @@ class ProblemBody(msgspec.Struct, forbid_unknown_fields=True):
     cooldown_rows: int = 100
     detector: str = "esr"
     recall: bool = False
+    trial: str | None = None
+    canary_share: float = 0.1
+    trial_days: float = 7.0
 
 
 @routes.on(
@@ -147,8 +150,8 @@ def list_versions(name: str) -> Response:
     limit, cursor = page_of_query()
     champion = _named(name).champion
     with house().database.read() as tx:
-        page = versions.listed(tx, name, limit, cursor)
-    return answer_page("versions", page, lambda version: version_view(version, champion))
+        page, challenger = versions.listed(tx, name, limit, cursor), trials.challengers(tx).get(name)
+    return answer_page("versions", page, lambda version: version_view(version, champion, challenger))
 
 
 @routes.on(

@@ -19,9 +19,11 @@ from api.house import house
 from api.routes import ANY, MODEL, PAGE, ListOf, Media, Routes
 from api.verified import hash_of
 from api.views import IncidentView, Moment, answer, answer_page, incident_view, moment
+from problems.loop import Loop
 from settings import VERSION
-from storage import checks, incidents, jobs
+from storage import checks, incidents, jobs, trials
 from storage.models import Model
+from storage.trials import Trial
 from telemetry import metrics
 
 routes = Routes("status")
@@ -65,11 +67,29 @@ class Automation(msgspec.Struct):
     next_check_at: Moment
 
 
+class TrialView(msgspec.Struct):
+    """A challenger on trial beside the champion.
+
+    `share` of the jobs is answered by a canary; of the rows `answered` in shadow the champion answers `agreed` alike.
+    `figures`: labelled rows compared, and the evidence that it is better, and worse; `limit` of it is proof.
+    """
+
+    version: str
+    mode: str
+    share: float
+    since: Moment
+    until: Moment
+    figures: Mapping[str, Any]
+    answered: int
+    agreed: int
+
+
 class StatusView(msgspec.Struct):
     """How a model is; the last three fields are the older system's.
 
     `estimate`: the metric by the model's own confidence, where the last check saw no labels. `labels`: of the last days'
     predictions, how many are labelled, and how late labels come; as of the last check.
+    `trial`: the challenger on trial, and how it stands.
     """
 
     model: str
@@ -82,6 +102,7 @@ class StatusView(msgspec.Struct):
     automation: Automation
     estimate: Mapping[str, Any] | None
     labels: Mapping[str, Any] | None
+    trial: TrialView | None
     model_trained: bool
     needs_retraining: bool
     automation_note: str
@@ -94,6 +115,7 @@ def status_of(model: Model) -> StatusView:
     with parts.database.read() as tx:
         training = jobs.open_job(tx, "train", model.name) is not None
         last = checks.last(tx, model.name)
+        trial = trials.get(tx, model.name)
     busy = "retraining" if training else "drifting" if model.drifting else "healthy"
     state = "no_model" if model.champion is None else busy
     return StatusView(
@@ -107,10 +129,17 @@ def status_of(model: Model) -> StatusView:
         Automation(every, str(moment((math.floor(now / every) + 1) * every))),
         last.result.get("estimate") if last else None,
         last.result.get("labels") if last else None,
+        _trial_view(trial, model.problem.loop) if trial else None,
         model.champion is not None,
         state in ("drifting", "retraining"),
         f"Checked every {every:g} s; retraining is automatic, never a manual act.",
     )
+
+
+def _trial_view(trial: Trial, loop: Loop) -> TrialView:
+    share = loop.canary_share if trial.mode == loop.trial == "canary" else 0.0
+    times = str(moment(trial.began_at)), str(moment(trial.began_at + loop.trial_days * 86_400))
+    return TrialView(trial.version, trial.mode, share, *times, trial.figures, trial.answered, trial.agreed)
 
 
 @routes.on("GET", "/model-status", None, "How a model is.", answers={200: StatusView}, query=(MODEL,), refusals=(404,))

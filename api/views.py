@@ -163,9 +163,9 @@ class VersionView(msgspec.Struct):
     job_id: str
 
 
-def version_view(version: Version, champion: str | None) -> VersionView:
+def version_view(version: Version, champion: str | None, challenger: str | None) -> VersionView:
     """A version as clients see it."""
-    aliases = ["champion"] if version.name == champion else []
+    aliases = [alias for alias, name in (("champion", champion), ("challenger", challenger)) if name == version.name]
     return VersionView(version.name, version.metrics, version.data, aliases, _moment(version.created_at), version.job_id)
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["predict", "generate", "ingest", "check", "train", "notify"]
+Kind = Literal["predict", "generate", "ingest", "check", "train", "shadow", "notify"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-PREDICT, BULK, TRAIN, CHECKS, NOTIFY, QUARANTINE = (
+PREDICT, BULK, TRAIN, CHECKS, NOTIFY, SHADOW, QUARANTINE = (
     "predict",
     "bulk",
     "train",
     "checks",
     "notify",
+    "shadow",
     "quarantine",
 )
-QUEUES = (PREDICT, BULK, TRAIN, CHECKS, NOTIFY, QUARANTINE)
+QUEUES = (PREDICT, BULK, TRAIN, CHECKS, NOTIFY, SHADOW, QUARANTINE)
 
 TICK = "tick"  # beat's message: it asks for the checks of the current interval, and names no job
 ROWS_AT_ONCE = 1_000  # a prediction of more rows is bulk, its result a file
@@ -42,6 +43,7 @@ POLICIES: dict[Kind, Policy] = {
     "ingest": Policy(BULK, time_limit_s=600),
     "check": Policy(CHECKS, time_limit_s=120, serial=True),
     "train": Policy(TRAIN, time_limit_s=3600, serial=True),
+    "shadow": Policy(SHADOW, time_limit_s=120, serial=True),
     "notify": Policy(NOTIFY, time_limit_s=60),
 }
 

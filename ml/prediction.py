@@ -31,10 +31,10 @@ class Prediction:
     probabilities: NDArray[np.float64] | None = None
     classes: tuple[Label, ...] = ()
 
-    def first(self, count: int) -> Prediction:
-        """What it says of the first `count` rows."""
-        probabilities = None if self.probabilities is None else self.probabilities[:count]
-        return Prediction(self.labels[:count], probabilities, self.classes)
+    def cut(self, where: slice) -> Prediction:
+        """What it says of the rows at these places."""
+        probabilities = None if self.probabilities is None else self.probabilities[where]
+        return Prediction(self.labels[where], probabilities, self.classes)
 
     def label_list(self) -> list[Label]:
         """The labels as Python's bool, int, float or str."""

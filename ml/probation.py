@@ -1,78 +1,34 @@
 """Probation: whether a promoted model does worse than its predecessor would have on the same new rows.
 
-For each labelled row since the promotion d = loss of the champion - loss of its predecessor, in [-1, 1]. For
-each bet lambda the wealth W <- W (1 + lambda d) starts at 1. While the champion is at no row expected to be
-worse (E[d | past] <= 0), every W and their mean is a nonnegative supermartingale, so by Ville's inequality
-
-    P(mean(W) ever reaches 1/alpha) <= alpha,
-
-however often one looks and however the rows are cut. Betting on bounded means: Waudby-Smith and Ramdas,
-"Estimating means of bounded random variables by betting", 2024; on the differences of two forecasters'
-scores: Choe and Ramdas, "Comparing sequential forecasters", 2023. With alpha = .001 at most one good
-promotion in a thousand is taken back.
+The evidence is that of `ml.evidence`, the gain at each row being the champion's loss minus its predecessor's. With
+alpha = .001 at most one promotion in a thousand that is at no row expected to be worse is taken back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from ml.prediction import Prediction
-from ml.rows import Truth
-from problems.declaration import METRICS, Problem
+from ml import evidence
+from ml.evidence import Evidence
 
-LAMBDAS: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 ROWS: Final = 2_000  # labelled rows after which a promotion has proved itself
 LIMIT: Final = 1_000.0  # 1/alpha
-LARGEST_LOG: Final = 600.0  # of a mean that is shown: a champion that is always wrong overflows nothing
-SMALLEST_SCALE: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Probation:
-    """All that is remembered of one.
-
-    Attributes:
-        against: the predecessor's version.
-        rows: how many were compared, at most 2,000.
-        wealth: log W after them, one for each lambda.
-        proof: mean(W) where it first reached 1,000; it stays.
-        proof_rows: how many rows that took.
-    """
+class Probation(Evidence):
+    """That the champion is worse; `against` is the predecessor's version. At most 2,000 rows are compared."""
 
     against: str
-    rows: int = 0
-    wealth: tuple[float, ...] = (0.0,) * len(LAMBDAS)
-    proof: float | None = None
-    proof_rows: int | None = None
 
     @property
     def is_over(self) -> bool:
         """Whether the promotion has stood all its rows."""
         return self.rows >= ROWS
-
-    @property
-    def statistic(self) -> float:
-        """mean(W) where it reached the limit, else after the last row."""
-        return self.proof if self.proof is not None else float(_means(np.array([self.wealth]))[0])
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able; floats survive JSON exactly."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Probation:
-        """The inverse of `to_dict`, also after a journey through JSON; `against` alone is one that begins.
-
-        Raises:
-            TypeError: other keys than ours.
-        """
-        values: dict[str, Any] = {key: tuple(value) if key == "wealth" else value for key, value in stored.items()}
-        return cls(**values)
 
 
 def update(state: Probation, differences: ArrayLike) -> Probation:
@@ -81,67 +37,4 @@ def update(state: Probation, differences: ArrayLike) -> Probation:
     Raises:
         ValueError: a difference outside [-1, 1], or not one dimension.
     """
-    values = np.asarray(differences, dtype=np.float64)
-    if values.ndim != 1 or not ((values >= -1) & (values <= 1)).all():
-        raise ValueError("differences must be one column of numbers from -1 to 1")
-    values = values[: ROWS - state.rows]
-    if not len(values):
-        return state
-    steps = np.log1p(np.multiply.outer(values, LAMBDAS))
-    walks = np.add.accumulate(np.concatenate([[state.wealth], steps]), axis=0)[1:]
-    after = replace(state, rows=state.rows + len(values), wealth=tuple(walks[-1].tolist()))
-    means = _means(walks)
-    crossed = np.flatnonzero(means >= LIMIT)
-    if state.proof is not None or not len(crossed):
-        return after
-    at = int(crossed[0])
-    return replace(after, proof=float(means[at]), proof_rows=state.rows + at + 1)
-
-
-def differences(
-    problem: Problem, truth: Truth, champion: Prediction, predecessor: Prediction, error_scale: float | None
-) -> NDArray[np.float64]:
-    """How much worse the champion is at each row, in [-1, 1].
-
-    Of labels: wrong or right. Of probabilities, where the metric is of these: half the Brier score. Of values:
-    the difference of the absolute errors (of their squares for rmse) in units of `error_scale`, cut at one.
-
-    Args:
-        error_scale: the 80 % quantile of the predecessor's absolute errors when it was promoted; None for classes.
-
-    Raises:
-        ValueError: a regression without its scale.
-    """
-    if problem.task == "regression":
-        return _of_values(problem.metric, truth, champion, predecessor, error_scale)
-    loss = _half_brier if METRICS[problem.metric].needs_probabilities else _wrong
-    return loss(truth, champion) - loss(truth, predecessor)
-
-
-def _means(walks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """mean(W) of each row of log W; also where W itself would overflow."""
-    return np.asarray(np.exp(np.minimum(walks, LARGEST_LOG)).mean(axis=1))
-
-
-def _wrong(truth: Truth, said: Prediction) -> NDArray[np.float64]:
-    return np.asarray(truth != said.labels, dtype=np.float64)
-
-
-def _half_brier(truth: Truth, said: Prediction) -> NDArray[np.float64]:
-    """1/2 sum over the classes of (p - [the true one])^2, 0 to 1; a class that the model does not know has p = 0."""
-    if said.probabilities is None:
-        raise ValueError("this metric needs probabilities")
-    p = said.probabilities
-    true = (p * (truth[:, None] == np.array(said.classes))).sum(axis=1)
-    return np.asarray(np.clip((np.square(p).sum(axis=1) - 2 * true + 1) / 2, 0.0, 1.0))
-
-
-def _of_values(
-    metric: str, truth: Truth, champion: Prediction, predecessor: Prediction, error_scale: float | None
-) -> NDArray[np.float64]:
-    if error_scale is None:
-        raise ValueError("a regression's errors need the predecessor's error scale")
-    scale = max(error_scale, SMALLEST_SCALE)
-    power = 2 if metric == "rmse" else 1
-    one, other = (np.abs((truth - said.labels) / scale) ** power for said in (champion, predecessor))
-    return np.asarray(np.clip(one - other, -1.0, 1.0), dtype=np.float64)
+    return evidence.update(state, np.asarray(differences, dtype=np.float64)[: ROWS - state.rows], LIMIT)

@@ -9,7 +9,10 @@ from typing import Any, Final, Literal, get_args
 
 LONGEST_INTERVAL_S: Final = 604_800.0
 SMALLEST_COOLDOWN: Final = 10
+LONGEST_TRIAL_DAYS: Final = 365.0
+LARGEST_SHARE: Final = 0.5
 Detector = Literal["esr", "adwin", "threshold"]
+Mode = Literal["shadow", "canary"]
 WARNINGS: Final = {
     "threshold": "detector = threshold retrains on noise: on 24 shuffled streams without any drift (546,000 rows) "
     "this rule started 707 trainings, the default none."
@@ -26,12 +29,19 @@ class Loop:
         cooldown_rows: labelled rows from one attempt to train to the next.
         recall: whether the last ten versions are candidates at the gate, for concepts that come back.
         detector: what raises the alarm over labelled losses; "adwin" needs the extra of that name.
+        trial: whether a challenger that won the gate must prove itself on the traffic that follows, unseen by clients
+            ("shadow") or answering a share of them ("canary"), before it is promoted; None promotes it at once.
+        canary_share: the share of jobs that it answers.
+        trial_days: after which a trial ends, however few labels have come.
     """
 
     interval_s: float | None = None
     cooldown_rows: int = 100
     detector: Detector = "esr"
     recall: bool = False
+    trial: Mode | None = None
+    canary_share: float = 0.1
+    trial_days: float = 7.0
 
 
 DEFAULT: Final = Loop()
@@ -64,23 +74,29 @@ def warnings(loop: Loop) -> list[str]:
     return [WARNINGS[loop.detector]] if loop.detector in WARNINGS else []
 
 
-def _interval(value: object) -> str | None:
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= LONGEST_INTERVAL_S
-    return None if fits else f"expected seconds, more than 0 and at most {LONGEST_INTERVAL_S:,.0f}"
-
-
 def _cooldown(value: object) -> str | None:
     fits = isinstance(value, int) and not isinstance(value, bool) and SMALLEST_COOLDOWN <= value <= 2**31
     return None if fits else f"expected a whole number of labelled rows, at least {SMALLEST_COOLDOWN}"
 
 
-def _detector(value: object) -> str | None:
-    return None if value in get_args(Detector) else f"expected one of {', '.join(get_args(Detector))}"
+def _one_of(*names: str) -> Callable[[object], str | None]:
+    return lambda value: None if value in names else f"expected one of {', '.join(names)}"
+
+
+def _up_to(most: float, unit: str) -> Callable[[object], str | None]:
+    def fault(value: object) -> str | None:
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= most
+        return None if fits else f"expected {unit}, more than 0 and at most {most:,g}"
+
+    return fault
 
 
 _FAULTS: Final[dict[str, Callable[[object], str | None]]] = {
-    "interval_s": _interval,
+    "interval_s": _up_to(LONGEST_INTERVAL_S, "seconds"),
     "cooldown_rows": _cooldown,
-    "detector": _detector,
+    "detector": _one_of(*get_args(Detector)),
     "recall": lambda value: None if isinstance(value, bool) else "expected true or false",
+    "trial": lambda value: None if value is None else _one_of(*get_args(Mode))(value),
+    "canary_share": _up_to(LARGEST_SHARE, "a share of jobs"),
+    "trial_days": _up_to(LONGEST_TRIAL_DAYS, "days"),
 }

@@ -12,11 +12,13 @@ class MemoryRegistry:
 
     Attributes:
         down: set it to let every method raise RegistryDown, as a registry that cannot be reached.
+        challengers: by model, the version that the alias `challenger` names.
         uploads: by model, the uploads in order; version "1" is the first.
     """
 
     def __init__(self) -> None:
         self.down = False
+        self.challengers: dict[str, str] = {}
         self.uploads: dict[str, list[Upload]] = {}
         self._files: dict[tuple[str, str], bytes] = {}
         self._champions: dict[str, str] = {}
@@ -52,6 +54,14 @@ class MemoryRegistry:
         """See `ModelRegistry.set_champion`."""
         self._file(model, version)
         self._champions[model] = version
+
+    def set_challenger(self, model: str, version: str | None) -> None:
+        """See `ModelRegistry.set_challenger`."""
+        self.ping()
+        self.challengers.pop(model, None)
+        if version is not None:
+            self._file(model, version)
+            self.challengers[model] = version
 
     def fetch(self, model: str, version: str, to: Path) -> None:
         """See `ModelRegistry.fetch`."""

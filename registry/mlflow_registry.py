@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from registry.port import CHAMPION, RegistryDown, UnknownVersion, Upload
+from registry.port import CHALLENGER, CHAMPION, RegistryDown, UnknownVersion, Upload
 from registry.unchanged import Unchanged
 
 if TYPE_CHECKING:
@@ -148,6 +148,14 @@ class MlflowRegistry:
         """Move the alias; see `ModelRegistry.set_champion`."""
         with _translated():
             self._client().set_registered_model_alias(model, CHAMPION, _known_form(version))
+
+    def set_challenger(self, model: str, version: str | None) -> None:
+        """Move the alias, or take it away; see `ModelRegistry.set_challenger`."""
+        with _translated():
+            if version is None:
+                self._client().delete_registered_model_alias(model, CHALLENGER)
+            else:
+                self._client().set_registered_model_alias(model, CHALLENGER, _known_form(version))
 
     def fetch(self, model: str, version: str, to: Path) -> None:
         """Copy the flavour's own file; see `ModelRegistry.fetch`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 CHAMPION = "champion"
+CHALLENGER = "challenger"
 
 
 class RegistryDown(Exception):
@@ -69,6 +70,13 @@ class ModelRegistry(Protocol):
 
     def set_champion(self, model: str, version: str) -> None:
         """Let the alias `champion` name this version.
+
+        Raises:
+            UnknownVersion: there is no such version.
+        """
+
+    def set_challenger(self, model: str, version: str | None) -> None:
+        """Let the alias `challenger` name this version, which is on trial; None takes the alias away, if it is there.
 
         Raises:
             UnknownVersion: there is no such version.

@@ -1,4 +1,4 @@
-"""Which version serves: promotion, rollback, and a move of the alias by hand, each with its decision record.
+"""Which version serves, or is on trial: promotion, rollback, and a move of the alias by hand, each with its decision record.
 
 The ledger decides; the registry's alias follows (`alias_pending` until it has). When somebody moves the alias in
 MLflow's own page, the ledger follows it instead (`adopt`).
@@ -11,16 +11,21 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from storage import decisions, detectors, models, tallies, versions
+from storage import decisions, detectors, models, tallies, trials, versions
 from storage.decisions import Action, Decision
 from storage.detectors import Detector
 from storage.ids import new_id
 from storage.models import Model
+from storage.trials import Trial
 from storage.versions import Version
 
 
 class NothingToRollBack(LookupError):
     """The model has no champion, or its champion replaced nobody."""
+
+
+class NoTrial(LookupError):
+    """The model has no challenger on trial."""
 
 
 def serve(tx: Connection, name: str, version: str, start: int, on_probation: bool = True, **also: Any) -> None:
@@ -62,6 +67,41 @@ def record(
     return decision
 
 
+def try_out(tx: Connection, trial: Trial, reason: str, evidence: Mapping[str, Any], now: float) -> Decision:
+    """Put a version that won the gate on trial: the champion serves on; a challenger that was on trial before is rejected."""
+    reject(tx, trial.model, f"version {trial.version}, trained since, takes its place", {"by": "gate"}, now)
+    trials.begin(tx, trial)
+    models.change(tx, trial.model, alias_pending=True)
+    return record(tx, trial.model, "train", trial.version, trial.against, reason, now, trial.job_id, evidence)
+
+
+def reject(
+    tx: Connection, name: str, why: str, evidence: Mapping[str, Any], now: float, version: str | None = None
+) -> tuple[Decision, Trial] | None:
+    """End the trial of a model (or only that of this version) with its challenger's rejection; None if there is none."""
+    trial = trials.end(tx, name, version)
+    if trial is None:
+        return None
+    models.change(tx, name, alias_pending=True)
+    reason = f"Version {trial.version} is rejected: {why}."
+    known = {**evidence, "trial": {**trial.kept(), **evidence.get("trial", {})}}
+    return record(tx, name, "reject", trial.version, trial.against, reason, now, trial.job_id, known), trial
+
+
+def stop_trial(tx: Connection, name: str, by: str, now: float) -> tuple[Decision, Trial]:
+    """End a trial by hand.
+
+    Raises:
+        KeyError: no such model.
+        NoTrial: there is none under way.
+    """
+    models.lock(tx, name)
+    ended = reject(tx, name, f"its trial was stopped by {by}", {"by": by}, now)
+    if ended is None:
+        raise NoTrial(f"'{name}' has no challenger on trial")
+    return ended
+
+
 def roll_back(tx: Connection, name: str, by: str, now: float) -> Decision:
     """Let the version serve again that the champion replaced; labels from before start no training.
 
@@ -85,6 +125,7 @@ def go_back(tx: Connection, model: Model, previous: Version, reason: str, eviden
         model: as it stands, locked.
     """
     also = {"performance": previous.metrics.get("score"), "classes": previous.classes}
+    reject(tx, model.name, f"version {model.champion}, which it was compared with, serves no more", {"by": evidence["by"]}, now)
     serve(tx, model.name, previous.name, model.head, on_probation=False, **also)
     known = {"head": model.head, **evidence}
     return record(tx, model.name, "rollback", previous.name, model.champion, reason, now, evidence=known)
@@ -96,23 +137,11 @@ def adopt(tx: Connection, name: str, version: str, now: float) -> Decision | Non
     known = versions.get(tx, name, version)
     if known is None or model.alias_pending or model.champion == version:
         return None
-    serve(
-        tx,
-        name,
-        version,
-        model.head,
-        alias_pending=False,
-        performance=known.metrics.get("score"),
-        classes=known.classes,
-    )
+    tried = trials.end(tx, name, version)  # a challenger that a person promotes needs no further trial
+    other = reject(tx, name, f"version {model.champion}, which it was compared with, serves no more", {"by": "registry"}, now)
+    also: dict[str, Any] = {"performance": known.metrics.get("score"), "classes": known.classes}
+    also["alias_pending"] = tried is not None or other is not None  # the challenger's is
+    serve(tx, name, version, model.head, **also)
     reason = f"The alias 'champion' was moved from version {model.champion} to {version} in the model registry."
-    return record(
-        tx,
-        name,
-        "promote",
-        version,
-        model.champion,
-        reason,
-        now,
-        evidence={"by": "registry", "head": model.head},
-    )
+    evidence = {"by": "registry", "head": model.head} | ({"trial": tried.kept()} if tried else {})
+    return record(tx, name, "promote", version, model.champion, reason, now, evidence=evidence)

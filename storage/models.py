@@ -61,10 +61,16 @@ def get(tx: Connection, name: str) -> Model | None:
     return _of(row) if row else None
 
 
-def serving(tx: Connection, name: str) -> tuple[str | None, float] | None:
-    """The model's champion and when its declaration last changed: the quick look of each prediction."""
-    rows = fetch(tx, "SELECT champion, updated_at FROM models WHERE name = ?", name)
-    return (rows[0][0], rows[0][1]) if rows else None
+_SERVING = (
+    "SELECT m.champion, m.updated_at, t.version FROM models m LEFT JOIN trials t ON t.model = m.name AND t.mode = 'canary'"
+    " WHERE m.name = ?"
+)
+
+
+def serving(tx: Connection, name: str) -> tuple[str | None, float, str | None] | None:
+    """The model's champion, when its declaration last changed, and its canary: the quick look of each prediction."""
+    rows = fetch(tx, _SERVING, name)
+    return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
 
 
 def lock(tx: Connection, name: str) -> Model:

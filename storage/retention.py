@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, exists, select
 from storage.dialects import among, upsert
 from storage.ids import first_id
 from storage.jobs import TERMINAL
-from storage.schema import checks, coverage, incidents, jobs, labels, predictions, pruned
+from storage.schema import checks, coverage, incidents, jobs, labels, predictions, pruned, shadows
 
 
 def prune(tx: Connection, before: float, most: int) -> list[str]:
@@ -34,6 +34,7 @@ def prune(tx: Connection, before: float, most: int) -> list[str]:
     _count(tx, rows)
     ids = [row.id for row in rows]
     tx.execute(delete(jobs).where(among(tx, jobs.c.id, ids)))
+    tx.execute(delete(shadows).where(among(tx, shadows.c.job_id, ids)))
     labelled = exists().where(labels.c.job_id == predictions.c.job_id)
     gone = delete(predictions).where(among(tx, predictions.c.job_id, ids), ~labelled).returning(predictions.c.job_id)
     tx.execute(gone).all()

@@ -199,6 +199,37 @@ detectors = Table(
     Column("probation", JSON),  # against its predecessor; null once it is over
 )
 
+trials = Table(  # of challengers that won the gate: one a model, gone when it is over
+    "trials",
+    metadata,
+    Column("model", String(64), primary_key=True),
+    Column("version", String(16), nullable=False),
+    Column("against", String(16), nullable=False),  # the champion that it is compared with
+    Column("mode", String(8), nullable=False),  # shadow | canary
+    Column("job_id", String(36), nullable=False),  # the training that made it
+    Column("incident", String(200), nullable=False),
+    Column("began_at", Double, nullable=False),
+    Column("start", BIG, nullable=False),  # the first position that is evidence
+    Column("change_position", BIG),  # where the drift began that it answers
+    Column("standing", JSON, nullable=False),
+    Column("detector", JSON, nullable=False),  # of the challenger's own loss
+    Column("figures", JSON, nullable=False),  # as people are shown them
+    Column("answered", BIG, nullable=False),
+    Column("agreed", BIG, nullable=False),
+)
+
+shadows = Table(  # what a challenger in shadow would have answered to a predict job
+    "shadows",
+    metadata,
+    Column("job_id", String(36), primary_key=True),
+    Column("model", String(64), nullable=False),
+    Column("version", String(16), nullable=False),
+    Column("rows", BIG, nullable=False),
+    Column("agreed", BIG, nullable=False),
+    Column("answers", Text, nullable=False),  # JSON
+    Column("created_at", Double, nullable=False),
+)
+
 checks = Table(
     "checks",
     metadata,

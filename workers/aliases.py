@@ -1,4 +1,7 @@
-"""Keeps the registry's alias `champion` and the ledger in step, both ways: our promotions go out, a move by hand comes in."""
+"""Keeps the registry's alias `champion` and the ledger in step, both ways: our promotions go out, a move by hand comes in.
+
+The alias `challenger` only goes out: it names the version on trial.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from loguru import logger
 from sqlalchemy import Connection
 
 from registry.port import RegistryDown, UnknownVersion
-from storage import champions, heartbeats, jobs, models
+from storage import champions, heartbeats, jobs, models, trials
 from storage.heartbeats import Heartbeat
 from workers.incidents import tell
 from workers.room import Room, worker_name
@@ -46,13 +49,16 @@ class Aliases:
             self._adopt(name, champion, alias)
 
     def _push(self, name: str, version: str) -> None:
+        with self.room.db.read() as tx:
+            challenger = trials.challengers(tx).get(name)
         try:
             self.room.registry.set_champion(name, version)
+            self.room.registry.set_challenger(name, challenger)
         except UnknownVersion:
-            logger.error("the registry has lost version {} of {}; it serves from its own file", version, name)
+            logger.error("the registry has lost a version of {}; {} serves from its own file", name, version)
 
         def settled(tx: Connection) -> None:
-            if models.lock(tx, name).champion == version:
+            if models.lock(tx, name).champion == version and trials.challengers(tx).get(name) == challenger:
                 models.change(tx, name, alias_pending=False)
 
         self.room.db.run(settled)

@@ -1,21 +1,23 @@
-"""The end of an attempt to train that changed no champion: the cool-down begins, and what failed is on record.
+"""The end of an attempt to train that changed no champion, and of a trial that cannot go on: what failed is on record.
 
-Apart from `train`, so that the sweeper can end a dead training without importing scikit-learn.
+Apart from `train` and `trial`, so that the sweeper can end what is dead without importing scikit-learn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from loguru import logger
 from sqlalchemy import Connection
 
-from storage import champions, detectors, models
+from storage import champions, detectors, jobs, models
 from storage.detectors import Detector
 from storage.incidents import State
 from storage.jobs import Job, NewJob
 from storage.models import Model
+from storage.versions import Version
 from workers.incidents import tell
 from workers.room import Room
 from workers.run import Failed, Settle
@@ -38,7 +40,13 @@ def attempted(tx: Connection, model: Model, now: float) -> None:
         detectors.begin(tx, begun)
 
 
-def failed(room: Room) -> Failed:
+def failed(room: Room, kind: str) -> Failed | None:
+    """What else a job of this kind leaves behind that ends as `failed`, or is dead."""
+    endings = {"train": _failed_training, "shadow": _failed_shadow}
+    return endings[kind](room) if kind in endings else None
+
+
+def _failed_training(room: Room) -> Failed:
     """What a training that ends as `failed` leaves behind: a decision, a cool-down, and people told."""
 
     def settle_for(job: Job, error: str) -> Settle:
@@ -48,7 +56,8 @@ def failed(room: Room) -> Failed:
             if said["type"] != "superseded":
                 attempted(tx, model, now)
             reason = f"The training failed: {said['message']}"
-            champions.record(tx, job.model, "reject", None, model.champion, reason, now, job.id, {"error": said})
+            known = {"by": "training", "error": said, "asked": msgspec.json.decode(job.payload or b"{}")}
+            champions.record(tx, job.model, "reject", None, model.champion, reason, now, job.id, known)
             title = f"Training of {job.model} failed"
             key, state = _incident(job)
             return [tell(room, tx, key, "failure", state, title, [f"training failed: {said['message']}"], now, job.model)]
@@ -62,3 +71,47 @@ def _incident(job: Job) -> tuple[str, State]:
     """Where its failure is told: in the drift's own incident, which stays open, if it was to answer one."""
     reason = msgspec.json.decode(job.payload or b"{}").get("reason")
     return (f"drift:{job.model}", "opened") if reason in ("drift", "floor") else (f"training:{job.id}", "told")
+
+
+def _failed_shadow(room: Room) -> Failed:
+    """A challenger that cannot answer in shadow, or takes its worker down, has lost its trial."""
+
+    def settle_for(job: Job, error: str) -> Settle:
+        def settle(tx: Connection, now: float) -> Sequence[NewJob]:
+            said: dict[str, Any] = msgspec.json.decode(error)
+            version = msgspec.json.decode(job.payload or b"{}")["version"]
+            why = f"it could not answer in shadow ({said['message'].rstrip('.')})"
+            return reject(room, tx, job.model, version, why, {"by": "shadow", "error": said}, now)
+
+        return settle
+
+    return settle_for
+
+
+def cannot_answer(room: Room, version: Version, fault: Exception) -> None:
+    """A canary raised where the champion answers: its trial is over."""
+    logger.opt(exception=fault).error("{} version {} cannot answer", version.model, version.name)
+    why = f"it could not answer where the champion could ({type(fault).__name__})"
+
+    def end(tx: Connection) -> Sequence[NewJob]:
+        models.lock(tx, version.model)
+        error = {"type": "model_error", "message": type(fault).__name__}
+        return jobs.add(tx, reject(room, tx, version.model, version.name, why, {"by": "canary", "error": error}, room.clock()))
+
+    room.ring(room.db.run(end))
+
+
+def reject(
+    room: Room, tx: Connection, model: str, version: str, why: str, evidence: Mapping[str, Any], now: float
+) -> list[NewJob]:
+    """End the trial of this version, unless it is over by now, and tell people.
+
+    Args:
+        why: in words that follow the versions' names.
+    """
+    ended = champions.reject(tx, model, why, evidence, now, version)
+    if ended is None:
+        return []
+    decision, trial = ended
+    title = f"{model}: version {version} did not stand its trial"
+    return [tell(room, tx, trial.incident, "warning", "resolved", title, [decision.reason], now, model)]

@@ -21,19 +21,20 @@ from ml.model_file import RefusedModel
 from ml.prediction import predict
 from ml.rows import Rows, take
 from problems.loop import missing
-from storage import champions, checks, coverage, detectors, jobs, models, versions
+from storage import champions, checks, coverage, detectors, jobs, models, trials, versions
 from storage.checks import Check
 from storage.detectors import Detector
 from storage.ids import new_id
 from storage.jobs import Job, NewJob
 from storage.models import Model
-from workers import history, probation, serving, verdicts
+from workers import history, probation, serving, shadow, trial, verdicts
 from workers.coverage import Coverage, measure
 from workers.lease import Claim
-from workers.probation import Trial, Worse
+from workers.probation import OnProbation, Worse
 from workers.room import Room
 from workers.run import Done, JobFailed
 from workers.shelf import Loaded
+from workers.trial import Ended, OnTrial
 from workers.verdicts import Verdict
 
 WINDOW = 2_000  # newest labelled rows that the shown performance is of
@@ -50,7 +51,8 @@ class Seen:
         labels: rows that this check was the first to process.
         before, after: the detector as it was read and as it is to be stored.
         loss, floor: states after the last row; the floor may be unarmed.
-        trial, worse: the champion's probation, if it is on one, and the proof that it is worse than its predecessor.
+        probation, worse: the champion's probation, if it is on one, and the proof that it is worse than its predecessor.
+        trial, ended: the challenger's trial, if there is one, and what it has come to.
         performance, recent: the metric over the newest 2,000 and 200 rows since the version began to serve; None below 100 rows.
         drifts: features against the reference; empty without 500 rows.
         estimate: what the metric would be, where no labels have come.
@@ -62,8 +64,10 @@ class Seen:
     after: Detector
     loss: Watch
     floor: Watch | None
-    trial: Trial | None
+    probation: OnProbation | None
     worse: Worse | None
+    trial: OnTrial | None
+    ended: Ended | None
     performance: float | None
     recent: float | None
     drifts: list[FeatureDrift]
@@ -83,18 +87,24 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
         lacks = missing(champion.problem.loop)
         if lacks:
             raise JobFailed("no_detector", f"{lacks}.")
+        open_train = jobs.open_job(tx, "train", model.name)  # before the look for a trial: one becomes the other
         seen = _look(room, tx, model, champion, claim)
-        open_train = jobs.open_job(tx, "train", model.name)
-        if seen.worse is None:
-            verdict = verdicts.judge(model, champion.problem.loop, seen.loss, seen.floor, seen.drifts, open_train)
-        else:
-            verdict = verdicts.rolled_back(seen.loss, open_train)
+        verdict = _verdict(model, champion, seen, open_train)
     train = _train_job(room, job, model, verdict) if verdict.reason else None
     result = _result(model, verdict, seen, train.id if train else verdict.open_train)
     return Done(
         result,
         settle=lambda tx, now: _settle(room, tx, job, model, champion, seen, verdict, train, result, now),
     )
+
+
+def _verdict(model: Model, champion: Loaded, seen: Seen, open_train: str | None) -> Verdict:
+    if seen.worse is not None:
+        return verdicts.rolled_back(seen.loss, open_train)
+    if seen.ended is not None and seen.ended.action == "promote":
+        return verdicts.replaced(seen.loss, open_train)
+    tried = seen.trial is not None and seen.ended is None
+    return verdicts.judge(model, champion.problem.loop, seen.loss, seen.floor, seen.drifts, open_train, tried)
 
 
 def _champion(room: Room, tx: Connection, model: str) -> Loaded | None:
@@ -140,7 +150,7 @@ def _without_champion(room: Room, tx: Connection, job: Job, model: Model) -> Don
         models.change(tx, model.name, last_check_at=now)
         if follow and follow[0].kind == "train":
             reason = f"No version serves yet, and there are {model.rows:,} labelled rows."
-            champions.record(tx, model.name, "train", None, None, reason, now, follow[0].id, {"check": result})
+            champions.record(tx, model.name, "train", None, None, reason, now, follow[0].id, {"by": "check", "check": result})
         return follow
 
     return Done(result, settle=settle)
@@ -155,7 +165,10 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
     before = detectors.get(tx, model.name, version.name) or Detector(model.name, version.name, model.head, model.head, {}, None)
     limit = _limit(tx, model, room.clock())
     loss, floor = _states(champion, before, limit)
-    trial = probation.begin(room, tx, champion, before) if version.name == model.champion else None
+    serves = version.name == model.champion
+    tested = probation.begin(room, tx, champion, before) if serves else None
+    begun = trial.begin(room, tx, champion, limit) if serves else None
+    tried = begun if isinstance(begun, OnTrial) else None
     for _, part in history.chunks(room, tx, champion.problem, before.position, model.head):
         claim.check()
         if part is not None:
@@ -163,13 +176,14 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
             lost = losses(champion.problem, part.truth, said, version.reference.get("error_scale"))
             loss = loss.after(lost)
             floor = floor.after(lost) if floor else None
-            trial = trial.see(part, said) if trial else None
+            tested = tested.see(part, said) if tested else None
+            tried = tried.see(part, said) if tried else None
     after = replace(
         before,
         position=model.head,
         state=loss.to_dict(),
         floor=floor.to_dict() if floor else None,
-        probation=trial.state.to_dict() if trial else None,
+        probation=tested.state.to_dict() if tested else None,
     )
     seen = model.head - before.position
     inputs = _inputs(room, tx, champion, before.position, model.head)
@@ -182,8 +196,10 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
         after,
         loss,
         floor,
-        trial,
-        probation.judge(room, tx, trial, before.start, model.head),
+        tested,
+        probation.judge(room, tx, tested, before.start, model.head),
+        tried,
+        begun if isinstance(begun, Ended) else trial.judge(room, tx, tried, model.head),
         performance,
         recent,
         compare(sketch, inputs) if sketch and inputs is not None else [],
@@ -278,11 +294,42 @@ def _result(model: Model, verdict: Verdict, seen: Seen, train: str | None) -> di
         "reference_mu0": seen.loss.mu0,
         "floor": None if seen.floor is None else {"statistic": seen.floor.evidence, "limit": seen.floor.limit},
         "features": [asdict(each) for each in seen.drifts],
-        "probation": probation.shown(seen.trial),
+        "probation": probation.shown(seen.probation),
+        "trial": trial.shown(seen.trial, seen.ended),
         "estimate": asdict(seen.estimate) if seen.estimate else None,
         "labels": seen.coverage.shown(),
         "rolled_back_to": seen.worse.predecessor.name if seen.worse else None,
     }
+
+
+def _advance(tx: Connection, current: Model, seen: Seen) -> None:
+    """Where the detector and the trial stand after this check, if the version that it looked at still serves.
+
+    Raises:
+        JobFailed: `superseded`: one of them is another's by now.
+    """
+    if current.champion == seen.before.version:
+        if detectors.get(tx, current.name, seen.before.version) is None:
+            detectors.begin(tx, seen.after)
+        elif not detectors.advance(tx, seen.before, seen.after):
+            raise JobFailed("superseded", "The detector was set afresh while the check ran.")
+        if seen.trial is not None and not trials.advance(tx, seen.trial.after):
+            raise JobFailed("superseded", "The trial ended while the check ran.")
+
+
+def _swap(
+    room: Room, tx: Connection, job: Job, current: Model, seen: Seen, result: dict[str, Any], now: float
+) -> Sequence[NewJob]:
+    """Another version serves from now on: the predecessor, or the challenger that stood its trial."""
+    if current.champion != seen.before.version:
+        raise JobFailed("superseded", f"Version {current.champion} began to serve while the check ran.")
+    checks.add(tx, Check(new_id(now), job.id, current.name, now, result))
+    models.change(tx, current.name, last_check_at=now)
+    if seen.worse is not None:
+        return probation.roll_back(room, tx, current, seen.worse, result, now)
+    if seen.ended is None:
+        raise ValueError("no other version to serve")
+    return trial.settle(room, tx, current, seen.ended, result, result["head"], now)
 
 
 def _settle(
@@ -300,26 +347,23 @@ def _settle(
     """Record the check, where its detector stands, and what it leads to."""
     current = models.lock(tx, model.name)
     coverage.keep(tx, model.name, seen.coverage.days)
-    if current.champion == seen.before.version:
-        if detectors.get(tx, model.name, seen.before.version) is None:
-            detectors.begin(tx, seen.after)
-        elif not detectors.advance(tx, seen.before, seen.after):
-            raise JobFailed("superseded", "The detector was set afresh while the check ran.")
-    if seen.worse is not None:
-        if current.champion != seen.before.version:
-            raise JobFailed("superseded", f"Version {current.champion} began to serve while the check ran.")
-        checks.add(tx, Check(new_id(now), job.id, model.name, now, result))
-        models.change(tx, model.name, last_check_at=now)
-        return probation.roll_back(room, tx, current, seen.worse, result, now)
+    _advance(tx, current, seen)
+    if seen.worse is not None or (seen.ended is not None and seen.ended.action == "promote"):
+        return _swap(room, tx, job, current, seen, result, now)
+    follow: list[NewJob] = []
+    if seen.ended is not None:
+        follow += trial.settle(room, tx, current, seen.ended, result, model.head, now)
+    elif seen.trial is not None:
+        follow += shadow.wanted(room, tx, job, seen.trial.row)
     change = None if verdict.rows_since_change is None else model.head - verdict.rows_since_change
     changed: dict[str, Any] = {"last_check_at": now, "drifting": verdict.alarmed, "change_position": change}
     if seen.performance is not None:
         changed["performance"] = seen.performance
     models.change(tx, model.name, **changed)
     checks.add(tx, Check(new_id(now), job.id, model.name, now, result))
-    follow = verdicts.tell(room, tx, model, champion.problem, verdict, seen.performance, seen.drifts, seen.estimate, now)
+    follow += verdicts.tell(room, tx, model, champion.problem, verdict, seen.performance, seen.drifts, seen.estimate, now)
     if train is None:
         return follow
     reason = verdicts.sentence(model, verdict)
-    champions.record(tx, model.name, "train", None, model.champion, reason, now, train.id, {"check": result})
+    champions.record(tx, model.name, "train", None, model.champion, reason, now, train.id, {"by": "check", "check": result})
     return [train, *follow]

@@ -33,10 +33,9 @@ class History:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def first(self, count: int) -> History:
-        """The oldest `count` rows, or all if there are fewer."""
-        oldest = slice(0, count)
-        return History(take(self.rows, oldest), self.truth[oldest], self.positions[oldest])
+    def cut(self, where: slice) -> History:
+        """The rows at these places."""
+        return History(take(self.rows, where), self.truth[where], self.positions[where])
 
 
 @dataclass(frozen=True, slots=True)

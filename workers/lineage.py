@@ -72,6 +72,12 @@ def digest(problem: Problem, past: History) -> str:
     return hashed.hexdigest()
 
 
+def compared(problem: Problem, rows: History) -> Lineage:
+    """On which rows two models were compared."""
+    positions = [int(rows.positions[0]), int(rows.positions[-1]) + 1]
+    return {"positions": positions, "rows_sha256": digest(problem, rows)}
+
+
 def source_digest(source: str) -> str | None:
     """SHA-256 of the .py file that builds the estimator; None if the declaration says all, or the file is gone."""
     file = Path(source)

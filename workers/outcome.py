@@ -1,4 +1,4 @@
-"""What follows from a training: a promotion or a rejection, its record, and people told, all in the finish transaction."""
+"""What follows from a training: a promotion, a trial or a rejection, its record, people told, all in the finish transaction."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from sqlalchemy import Connection
 
 from ml.challenger import Training, next_follow_up
 from ml.leakage import Suspect
+from ml.trial import Standing
 from problems.declaration import Problem
 from storage import champions, jobs, models, versions
 from storage.jobs import Job, NewJob
 from storage.models import Model
+from storage.trials import Trial
 from storage.versions import Version
+from workers import trial
 from workers.attempts import attempted
 from workers.incidents import tell
 from workers.room import Room
@@ -51,6 +54,11 @@ class Attempt:
         return self.made.reason in ("drift", "floor")
 
     @property
+    def is_tried(self) -> bool:
+        """Whether a winner is put on trial first: where the problem wants that, and there is a champion to compare it with."""
+        return self.problem.loop.trial is not None and self.model.champion is not None
+
+    @property
     def incident(self) -> str:
         """The incident it belongs to: that of the drift, or one of its own."""
         return f"drift:{self.model.name}" if self.mends else f"training:{self.job.id}"
@@ -67,6 +75,7 @@ class Attempt:
         """What a decision record keeps of it."""
         made = self.made
         return {
+            "by": "gate",
             "reason": made.reason,
             "candidates": [asdict(each) for each in made.candidates],
             "challenger_loss": made.challenger_loss,
@@ -79,17 +88,24 @@ class Attempt:
         }
 
 
-def promote(attempt: Attempt, version: Version, tx: Connection, now: float) -> Sequence[NewJob]:
-    """Let the version serve, unless another one began to while it was trained.
+def won(attempt: Attempt, version: Version, tx: Connection, now: float) -> Sequence[NewJob]:
+    """Let the version serve, or put it on trial, unless another one began to serve while it was trained.
 
     Raises:
         JobFailed: `superseded`; nothing is changed then.
     """
-    model, made = attempt.model, attempt.made
+    model = attempt.model
     current = models.lock(tx, model.name)
     if current.champion != model.champion:
         raise JobFailed("superseded", f"Version {current.champion} began to serve while this training ran.")
     versions.add(tx, version)
+    return _try_out(attempt, version, tx, now) if attempt.is_tried else _promote(attempt, version, current, tx, now)
+
+
+def _promote(attempt: Attempt, version: Version, current: Model, tx: Connection, now: float) -> Sequence[NewJob]:
+    model, made = attempt.model, attempt.made
+    taken = f"version {model.champion}, which it was compared with, serves no more"
+    champions.reject(tx, model.name, taken, {"by": "gate"}, now)
     champions.serve(
         tx,
         model.name,
@@ -112,6 +128,22 @@ def promote(attempt: Attempt, version: Version, tx: Connection, now: float) -> S
     line = f"{done} {version.name}, {attempt.compared}{attempt.doubt and '.' + attempt.doubt}"
     kind = "warning" if attempt.leaks else "success"
     return [tell(attempt.room, tx, attempt.incident, kind, "resolved", _title(attempt), [line], now, model.name)]
+
+
+def _try_out(attempt: Attempt, version: Version, tx: Connection, now: float) -> Sequence[NewJob]:
+    """The champion serves on; the version that won has to prove itself on the traffic that comes."""
+    model, mode = attempt.model, attempt.problem.loop.trial
+    if model.champion is None or mode is None:
+        raise ValueError("nobody to be compared with, or no trial declared")
+    attempted(tx, model, now)
+    change = None if attempt.since is None or attempt.made.reason not in AFTER_A_CHANGE else model.head - attempt.since
+    made = (version.name, model.champion, mode, attempt.job.id, attempt.incident, now, model.head, change)
+    beside = f"Version {version.name} won the gate and is on trial ({mode}) beside version {model.champion}"
+    reason = f"{beside}: {attempt.compared}.{attempt.doubt}"
+    evidence = attempt.evidence() | {"model_sha256": version.sha256, "trial": {"mode": mode, "start": model.head}}
+    champions.try_out(tx, Trial(model.name, *made, {}, {}, trial.figures(Standing())), reason, evidence, now)
+    title = f"{model.name} retrained, version {version.name} is on trial"
+    return [tell(attempt.room, tx, attempt.incident, "info", "retraining", title, [reason], now, model.name)]
 
 
 def _follow_up_at(attempt: Attempt) -> int | None:

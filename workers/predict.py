@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 
 import msgspec
 from loguru import logger
@@ -22,7 +21,7 @@ from storage.jobs import Job
 from storage.ledger import Outcome, Queued
 from storage.predictions import Logged
 from telemetry.logs import bound
-from workers import bulk, serving
+from workers import attempts, bulk, serving
 from workers.answers import Answers
 from workers.room import Room
 from workers.run import carry
@@ -38,7 +37,7 @@ def run(room: Room, job_ids: Sequence[str], task_id: str) -> None:
     taken = _taken(room, job_ids, owner, task_id)
     if taken.small:
         with room.leases.holding(owner):
-            answers = [answer for name, group in _by_model(taken.small) for answer in _answer(room, taken.champions[name], group)]
+            answers = [answer for asked in _by_version(taken) for answer in _answer(room, *asked)]
             recorded = _finish(room, owner, answers)
             _count(room, taken.small, answers, recorded)
     if taken.bulk:  # last: the small ones that were taken along do not wait for it
@@ -119,24 +118,37 @@ def _waiting(tx: Connection, job_ids: Sequence[str]) -> list[Queued]:
     return named if any(job.queue == QUARANTINE for job in named) else named + companions
 
 
-def _by_model(jobs: Sequence[Job]) -> list[tuple[str, list[Job]]]:
-    ordered = sorted(jobs, key=lambda job: job.model)
-    return [(name, list(group)) for name, group in groupby(ordered, key=lambda job: job.model)]
+def _by_version(taken: _Taken) -> list[tuple[Loaded, list[Job], Loaded]]:
+    """The jobs by who answers them, each group with its model's champion."""
+    groups: dict[tuple[str, str], tuple[Loaded, list[Job], Loaded]] = {}
+    for job in taken.small:
+        champion = taken.champions[job.model]
+        loaded = champion.answering(job.id, job.attempt)
+        groups.setdefault((job.model, loaded.version.name), (loaded, [], champion))[1].append(job)
+    return list(groups.values())
 
 
-def _answer(room: Room, champion: Loaded, jobs: Sequence[Job]) -> list[_Answer]:
+def _answer(room: Room, loaded: Loaded, jobs: Sequence[Job], champion: Loaded) -> list[_Answer]:
     """One prediction for all rows of a group; if that fails, job by job, so that only the culprit does."""
     try:
         packed = [PackedRows.decode(job.payload or b"") for job in jobs]
-        said = Answers(predict(champion.pipeline, champion.problem, unpack(champion.problem, joined(packed))))
+        said = Answers(predict(loaded.pipeline, loaded.problem, unpack(loaded.problem, joined(packed))))
     except Exception as fault:  # noqa: BLE001 - a model's own code may raise anything
-        if len(jobs) == 1:
-            return [_failed(jobs[0], fault)]
-        return [answer for job in jobs for answer in _answer(room, champion, [job])]
+        if len(jobs) > 1:
+            return [answer for job in jobs for answer in _answer(room, loaded, [job], champion)]
+        return [_failed(jobs[0], fault)] if loaded is champion else _instead(room, loaded, jobs, champion, fault)
     answers, start = [], 0
     for job, each in zip(jobs, packed, strict=True):
-        answers.append(_succeeded(room, champion, job, said, start, each.count))
+        answers.append(_succeeded(room, loaded, job, said, start, each.count))
         start += each.count
+    return answers
+
+
+def _instead(room: Room, canary: Loaded, jobs: Sequence[Job], champion: Loaded, fault: Exception) -> list[_Answer]:
+    """The champion's answer where the canary has none: no client pays for a trial. If the champion has one, the trial is over."""
+    answers = _answer(room, champion, jobs, champion)
+    if answers[0].outcome.status == "succeeded":
+        attempts.cannot_answer(room, canary.version, fault)
     return answers
 
 
@@ -147,14 +159,14 @@ def _failed(job: Job, fault: Exception) -> _Answer:
     return _Answer(Outcome(job.id, "failed", error=ledger.error_json("model_error", message, job.attempt)), None)
 
 
-def _succeeded(room: Room, champion: Loaded, job: Job, said: Answers, start: int, count: int) -> _Answer:
+def _succeeded(room: Room, loaded: Loaded, job: Job, said: Answers, start: int, count: int) -> _Answer:
     result = {
         "model": job.model,
-        "version": champion.version.name,
+        "version": loaded.version.name,
         "predictions": said.rows(job.id, start, start + count),
     }
     outcome = Outcome(job.id, "succeeded", result=msgspec.json.encode(result).decode())
-    logged = Logged(job.id, job.model, champion.version.name, count, job.payload, None, room.clock())
+    logged = Logged(job.id, job.model, loaded.version.name, count, job.payload, None, room.clock())
     return _Answer(outcome, logged)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from loguru import logger
 from sqlalchemy import Connection
 
-from ml import probation
+from ml import evidence, probation
 from ml.metrics import better, score
 from ml.model_file import RefusedModel
 from ml.prediction import Prediction, predict
@@ -20,7 +20,7 @@ from storage.detectors import Detector
 from storage.jobs import NewJob
 from storage.models import Model
 from storage.versions import Version
-from workers import history
+from workers import history, lineage
 from workers.history import History
 from workers.incidents import tell
 from workers.room import Room
@@ -28,33 +28,38 @@ from workers.shelf import Loaded
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class OnProbation:
     """A champion's probation during one check: what is remembered of it, and both models."""
 
     state: Probation
     champion: Loaded
     predecessor: Loaded
 
-    def see(self, part: History, said: Prediction) -> Trial:
+    def see(self, part: History, said: Prediction) -> OnProbation:
         """After these rows and what the champion said of them; the predecessor looks at no more than it needs."""
-        seen = part.first(ROWS - self.state.rows)
+        first = slice(ROWS - self.state.rows)
+        seen = part.cut(first)
         if not len(seen):
             return self
         problem, scale = self.champion.problem, self.predecessor.version.reference.get("error_scale")
         other = predict(self.predecessor.pipeline, problem, seen.rows)
-        worse = probation.differences(problem, seen.truth, said.first(len(seen)), other, scale)
+        worse = evidence.differences(problem, seen.truth, said.cut(first), other, scale)
         return replace(self, state=probation.update(self.state, worse))
 
 
 @dataclass(frozen=True, slots=True)
 class Worse:
-    """A champion that does worse than its predecessor would have: both scores, on the newest rows since it began to serve."""
+    """A champion that does worse than its predecessor would have: both scores, on the newest rows since it began to serve.
+
+    `data` says which rows these are.
+    """
 
     state: Probation
     metric: str
     predecessor: Version
     score: float
     predecessor_score: float
+    data: dict[str, Any]
 
     @property
     def sentence(self) -> str:
@@ -66,7 +71,7 @@ class Worse:
         )
 
 
-def begin(room: Room, tx: Connection, champion: Loaded, detector: Detector) -> Trial | None:
+def begin(room: Room, tx: Connection, champion: Loaded, detector: Detector) -> OnProbation | None:
     """The champion's probation as it stands; None if it has none, or a predecessor that cannot serve again."""
     if not detector.probation:
         return None
@@ -75,37 +80,37 @@ def begin(room: Room, tx: Connection, champion: Loaded, detector: Detector) -> T
     if predecessor is None or state.is_over:
         return None
     try:
-        return Trial(state, champion, Loaded(champion.problem, predecessor, room.shelf.pipeline(predecessor)))
+        return OnProbation(state, champion, Loaded(champion.problem, predecessor, room.shelf.pipeline(predecessor)))
     except (RefusedModel, UnknownVersion) as fault:
         logger.warning("{} has no probation: version {} cannot serve again: {}", detector.model, state.against, fault)
         return None
 
 
-def judge(room: Room, tx: Connection, trial: Trial | None, start: int, head: int) -> Worse | None:
+def judge(room: Room, tx: Connection, tested: OnProbation | None, start: int, head: int) -> Worse | None:
     """The proof that the champion is worse, if there is one and the problem's own metric agrees with it.
 
     The proof is of losses that are bounded row by row, which not every metric is made of: a model that is better
     where the metric looks (rare classes, the order of probabilities) stays.
     """
-    if trial is None or trial.state.proof is None:
+    if tested is None or tested.state.proof is None:
         return None
-    problem = trial.champion.problem
+    problem = tested.champion.problem
     rows = history.between(room, tx, problem, max(start, head - ROWS), head)
     if rows is None:
         return None
     mine, other = (
         score(problem.metric, rows.truth, predict(each.pipeline, problem, rows.rows))
-        for each in (trial.champion, trial.predecessor)
+        for each in (tested.champion, tested.predecessor)
     )
-    found = Worse(trial.state, problem.metric, trial.predecessor.version, mine, other)
+    found = Worse(tested.state, problem.metric, tested.predecessor.version, mine, other, lineage.compared(problem, rows))
     return found if better(problem.metric, other, mine) else None
 
 
-def shown(trial: Trial | None) -> dict[str, Any] | None:
+def shown(tested: OnProbation | None) -> dict[str, Any] | None:
     """What a check tells of it."""
-    if trial is None:
+    if tested is None:
         return None
-    state = trial.state
+    state = tested.state
     return {"against": state.against, "rows": state.rows, "statistic": state.statistic, "limit": LIMIT}
 
 
@@ -117,6 +122,7 @@ def roll_back(room: Room, tx: Connection, model: Model, worse: Worse, check: dic
     """
     line = f"Rolled back by itself from version {model.champion} to {worse.predecessor.name}: {worse.sentence}"
     figures = worse.state.to_dict() | {"limit": LIMIT, "score": worse.score, "predecessor_score": worse.predecessor_score}
+    figures |= worse.data
     champions.go_back(tx, model, worse.predecessor, line, {"by": "probation", "probation": figures, "check": check}, now)
     title = f"{model.name} was rolled back by itself"
     return [tell(room, tx, f"drift:{model.name}", "warning", "resolved", title, [line], now, model.name)]

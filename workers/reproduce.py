@@ -18,7 +18,7 @@ from workers import history, lineage, recall
 from workers.history import Learnable
 from workers.room import Room
 
-OUTCOMES: Final = {"promote": "promoted", "reject": "rejected"}
+OUTCOMES: Final = {"promote": "promoted", "train": "promoted", "reject": "rejected"}  # "train": it won, and went on trial
 
 
 class CannotReproduce(ValueError):

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.kinds import BULK, CHECKS, NOTIFY, PREDICT, QUARANTINE, TRAIN
+from jobs.kinds import BULK, CHECKS, NOTIFY, PREDICT, QUARANTINE, SHADOW, TRAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ class Role:
 
 ROLES: dict[str, Role] = {
     "predict": Role((PREDICT,), "solo", told=False),
-    "general": Role((CHECKS, TRAIN, BULK, NOTIFY), "prefork", 3),
+    "general": Role((CHECKS, TRAIN, BULK, NOTIFY, SHADOW), "prefork", 3),
     "quarantine": Role((QUARANTINE,), "prefork", 1),
     "worker": Role((PREDICT, CHECKS, NOTIFY), "prefork"),
-    "bulk": Role((BULK,), "prefork", 1),  # a process apart: no row waits for a file, however many files there are
+    "bulk": Role((BULK, SHADOW), "prefork", 1),  # a process apart: no row waits for a file, however many files there are
     "trainer": Role((TRAIN,), "prefork", 1),
 }
 

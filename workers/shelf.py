@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from loguru import logger
@@ -12,7 +13,7 @@ from sqlalchemy import Connection
 
 from ml.model_file import RefusedModel, SwappedModel, load
 from problems.declaration import Problem
-from registry.port import ModelRegistry, UnknownVersion
+from registry.port import ModelRegistry, RegistryDown, UnknownVersion
 from storage import models, versions
 from storage.artifacts import Artifacts
 from storage.models import Model
@@ -31,11 +32,27 @@ class NotAtHand(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A version that can predict: its problem, its row in the ledger, and the fitted pipeline."""
+    """A version that can predict: its problem, its row in the ledger, the fitted pipeline, and who answers a share for it."""
 
     problem: Problem
     version: Version
     pipeline: Any
+    canary: Loaded | None = None
+
+    def answering(self, job_id: str, attempt: int) -> Loaded:
+        """Who answers this job: the canary, if the job's hash falls into its share and nobody has tried the job before.
+
+        So it is always the same one that begins a job, and what took its worker down is answered by the champion.
+        """
+        loop = self.problem.loop
+        if self.canary is None or attempt > 1 or loop.trial != "canary":
+            return self
+        return self.canary if share_of(job_id) < loop.canary_share else self
+
+
+def share_of(job_id: str) -> float:
+    """Where an id falls in [0, 1): evenly, and always the same."""
+    return int.from_bytes(hashlib.blake2b(job_id.encode(), digest_size=8).digest()) / 2**64
 
 
 class Shelf:
@@ -50,7 +67,7 @@ class Shelf:
         self._artifacts = artifacts
         self._registry = registry
         self._problems: dict[str, tuple[float, Problem]] = {}
-        self._serving: dict[str, tuple[tuple[str | None, float], Loaded]] = {}
+        self._serving: dict[str, tuple[tuple[str | None, float, str | None], Loaded]] = {}
         self._kept: OrderedDict[str, Any] = OrderedDict()  # by the file's hash
         self._lock = threading.Lock()  # the preloader has a thread of its own
 
@@ -92,9 +109,19 @@ class Shelf:
             return at_hand[1]
         if not load:
             raise NotAtHand(name)
-        loaded = self._load_champion(tx, name)
+        champion = self._load_champion(tx, name)
+        loaded = replace(champion, canary=self._canary(tx, champion, now[2])) if now[2] else champion
         self._serving[name] = (now, loaded)
         return loaded
+
+    def _canary(self, tx: Connection, champion: Loaded, name: str) -> Loaded | None:
+        """The challenger that answers a share; None where it cannot be had: the champion answers all, the next check ends it."""
+        version = versions.get(tx, champion.problem.name, name)
+        try:
+            return Loaded(champion.problem, version, self.pipeline(version)) if version else None
+        except (RefusedModel, RegistryDown, UnknownVersion) as fault:
+            logger.warning("{} version {} answers no share: {}", champion.problem.name, name, fault)
+            return None
 
     def _load_champion(self, tx: Connection, name: str) -> Loaded:
         model = models.get(tx, name)

@@ -115,15 +115,15 @@ class Sweeper:
         return self._steady() - self._even_since >= EVEN_S
 
     def _bury(self, tx: Connection, job: Job, now: float) -> list[NewJob]:
-        """People are told of a dead job; a dead training also leaves what a failed one does: a decision and a cool-down."""
+        """People are told of a dead job; a dead training or shadow also leaves what a failed one does: a decision."""
         logger.error("{} {} is dead after {} attempts", job.kind, job.id, job.attempt)
         if job.kind == "notify":
             return []
         line = f"{job.kind} {job.id} took its worker down on each of its attempts"
         title = f"A job of {job.model} is dead"
         told = tell(self.room, tx, f"dead:{job.id}", "failure", "told", title, [line], now, job.model)
-        after = attempts.failed(self.room)(job, ledger.worker_lost(job))(tx, now) if job.kind == "train" else ()
-        return [told, *after]
+        failed = attempts.failed(self.room, job.kind)
+        return [told, *(failed(job, ledger.worker_lost(job))(tx, now) if failed else ())]
 
     def _ring(self) -> None:
         """Ring what is due, but for what its queue still holds; after a loss of the broker's memory, ring everything."""

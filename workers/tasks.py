@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jobs.kinds import Kind
-from workers import attempts, generate, ingest, notify, predict, run, train, uptime
+from workers import attempts, generate, ingest, notify, predict, run, shadow, train, uptime
 from workers.room import Room
 from workers.run import Work
 
@@ -14,6 +14,7 @@ WORK: dict[Kind, Work] = {
     "ingest": ingest.work,
     "check": uptime.work,
     "train": train.work,
+    "shadow": shadow.work,
     "notify": notify.work,
 }
 
@@ -23,4 +24,4 @@ def carry(room: Room, kind: Kind, job_ids: Sequence[str], task_id: str) -> None:
     if kind == "predict":
         predict.run(room, job_ids, task_id)
     else:
-        run.carry(room, job_ids, task_id, WORK[kind], attempts.failed(room) if kind == "train" else None)
+        run.carry(room, job_ids, task_id, WORK[kind], attempts.failed(room, kind))

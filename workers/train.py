@@ -34,7 +34,7 @@ REGISTRY_PAUSE_S, REGISTRY_TIMES = 5.0, 60  # a registry that is away is waited 
 
 
 def work(room: Room, job: Job, claim: Claim) -> Done:
-    """Train challengers on the history as it stands, and promote one if it beats the champion."""
+    """Train challengers on the history as it stands, and promote one (or put it on trial) if it beats the champion."""
     asked: dict[str, Any] = msgspec.json.decode(job.payload or b"{}")
     with room.db.read() as tx:
         model = models.get(tx, job.model)
@@ -63,7 +63,8 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
     again = next((each for each in earlier if made.window == f"version {each.name}"), None)
     version = replace(version, sketch=again.sketch) if again else version
     preload.everywhere(room, version.artifact, version.sha256)
-    return Done(_result(made, version.name), settle=lambda tx, now: outcome.promote(attempt, version, tx, now))
+    result = _result(made, version.name) | ({"decision": "trial"} if attempt.is_tried else {})
+    return Done(result, settle=lambda tx, now: outcome.won(attempt, version, tx, now))
 
 
 def _train(

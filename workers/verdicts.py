@@ -54,18 +54,24 @@ def judge(
     floor: Watch | None,
     drifts: Sequence[FeatureDrift],
     open_train: str | None,
+    tried: bool = False,
 ) -> Verdict:
-    """The rule of docs/learning.md, steps 3 to 9, on states that have processed all evidence."""
+    """The rule of docs/learning.md, steps 3 to 9, on states that have processed all evidence.
+
+    Args:
+        tried: whether a challenger is on trial: it is the answer to whatever is found, and nothing else is trained.
+    """
     rested = model.head - model.attempt_head >= loop.cooldown_rows
+    free = open_train is None and rested and not tried
     if loss.alarm:
-        return _alarm("drift", loss, rested, open_train)
+        return _alarm("drift", loss, rested, open_train, free)
     if floor is not None and floor.alarm:
-        return _alarm("floor", floor, rested, open_train)
+        return _alarm("floor", floor, rested, open_train, free)
     calm = (loss.evidence, loss.limit)
-    if open_train is None and rested and model.follow_up_at is not None and model.head >= model.follow_up_at:
+    if free and model.follow_up_at is not None and model.head >= model.follow_up_at:
         since = None if model.change_position is None else model.head - model.change_position
         return Verdict("growth", *calm, since, "follow_up")
-    if open_train is None and rested and is_grown(model.rows, model.attempt_rows):
+    if free and is_grown(model.rows, model.attempt_rows):
         return Verdict("growth", *calm, None, "growth")
     if any(each.drifted for each in drifts):
         return Verdict("warning", *calm, None, open_train=open_train)
@@ -78,7 +84,12 @@ def rolled_back(loss: Watch, open_train: str | None) -> Verdict:
     return Verdict("warning", loss.evidence, loss.limit, None, open_train=open_train)
 
 
-def _alarm(decision: Literal["drift", "floor"], state: Watch, rested: bool, open_train: str | None) -> Verdict:
+def replaced(loss: Watch, open_train: str | None) -> Verdict:
+    """The challenger stood its trial and serves from now on: whatever its predecessor's loss says is answered."""
+    return Verdict("ok", loss.evidence, loss.limit, None, open_train=open_train)
+
+
+def _alarm(decision: Literal["drift", "floor"], state: Watch, rested: bool, open_train: str | None, free: bool) -> Verdict:
     """An alarm stays until a training has answered it; cool-down counts labelled rows since the last attempt."""
     alarm = state.alarm
     if alarm is None:
@@ -86,7 +97,7 @@ def _alarm(decision: Literal["drift", "floor"], state: Watch, rested: bool, open
     since = alarm.rows_since_change + state.rows - 1 - alarm.row
     if open_train is None and not rested:
         return Verdict("cooldown", alarm.statistic, state.limit, since, alarmed=True)
-    reason: Reason | None = decision if open_train is None else None
+    reason: Reason | None = decision if free else None
     floor = f"its accuracy is below the threshold: evidence {alarm.statistic:,.0f} ≥ {state.limit:,.0f}"
     why = state.why if decision == "drift" else floor
     return Verdict(decision, alarm.statistic, state.limit, since, reason, open_train, alarmed=True, why=why)

@@ -14,11 +14,14 @@ from pydantic import SecretStr
 from api.app import close, create_app
 from api.errors import Fault
 from settings import Settings
-from storage import checks, heartbeats, incidents, jobs, models
+from storage import champions, checks, heartbeats, incidents, jobs, models, shadows
 from storage.checks import Check
 from storage.database import Database
 from storage.heartbeats import Heartbeat
+from storage.ids import new_id
 from storage.jobs import NewJob
+from storage.shadows import Shadow
+from storage.trials import Trial
 from tests.api.conftest import NOBODY_THERE, Ask
 from tests.api.hand import PLANE, Hand, promote
 from tests.api.test_jobs import posted
@@ -37,6 +40,9 @@ def test_a_model_shows_what_was_declared(ask: Ask) -> None:
         "cooldown_rows": 100,
         "detector": "esr",
         "recall": False,
+        "trial": None,
+        "canary_share": 0.1,
+        "trial_days": 7.0,
     }
     assert shown["warnings"] == []
     for name in ("nope", "%00", "..%2f..%2fx", "x" * 1000, "%F0%9F%90%8D", "a%20b"):
@@ -145,6 +151,32 @@ def test_a_rollback_brings_the_version_before_back(ask: Ask, database: Database)
     with database.read() as tx:
         assert incidents.get(tx, told["id"]) is not None
     assert ask("POST", "/models/nope/rollback").status_code == 404
+
+
+def test_a_trial_is_shown_and_can_be_stopped(ask: Ask, database: Database) -> None:
+    """In the status and as an alias; a person's stop is a rejection, told once; then 409. What it answered is for operators."""
+    job = new_id(1.0)
+    assert ask("GET", "/model-status?model=plane").get_json()["trial"] is None
+    figures = {"rows": 3, "better": 1.5, "worse": 0.5, "limit": 100.0}
+    with database.begin() as tx:
+        made = Trial("plane", "2", "1", "shadow", "job", "drift:plane", 1.0, 0, None, {}, {}, figures, 10, 9)
+        champions.try_out(tx, made, "Version 2 won the gate.", {"by": "gate"}, 1.0)
+        shadows.log(tx, [Shadow(job, "plane", "2", 1, 1, '[{"prediction_id":"x:0","label":1}]', 1.0)])
+    shown = ask("GET", "/model-status?model=plane").get_json()
+    assert (shown["version"], shown["trial"]["version"], shown["trial"]["figures"]) == ("1", "2", figures)
+    assert (shown["trial"]["mode"], shown["trial"]["share"], shown["trial"]["agreed"]) == ("shadow", 0.0, 9)
+    assert (shown["trial"]["since"], shown["trial"]["until"]) == ("1970-01-01T00:00:01.000Z", "1970-01-08T00:00:01.000Z")
+    beside = ask("GET", f"/jobs/{job}/shadow").get_json()
+    assert (beside["version"], beside["predictions"]) == ("2", [{"prediction_id": "x:0", "label": 1}])
+    assert ask("GET", f"/jobs/{new_id(2.0)}/shadow").status_code == 404
+    stopped = ask("DELETE", "/models/plane/trial")
+    assert (stopped.status_code, stopped.get_json()["trial"]) == (200, None)
+    decision = ask("GET", "/models/plane/decisions?limit=1").get_json()["decisions"][0]
+    assert (decision["action"], decision["version"], decision["from_version"]) == ("reject", "2", "1")
+    assert "stopped by token" in decision["reason"]
+    assert ask("GET", "/incidents").get_json()["incidents"][0]["state"] == "resolved"
+    assert ask("DELETE", "/models/plane/trial").status_code == 409
+    assert ask("DELETE", "/models/nope/trial").status_code == 404
 
 
 def test_a_check_can_be_asked_for_again_and_again(ask: Ask, database: Database) -> None:

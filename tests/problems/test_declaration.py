@@ -30,6 +30,11 @@ NONSENSE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a cool-down of half a row": ({"cooldown_rows": 99.5}, ("cooldown_rows",)),
     "a cool-down of nothing": ({"cooldown_rows": 0}, ("cooldown_rows",)),
     "a recall of ten": ({"recall": 10}, ("recall",)),
+    "a trial of its own": ({"trial": "banana"}, ("trial",)),
+    "a trial that is no text": ({"trial": ["shadow"]}, ("trial",)),
+    "a canary of everything": ({"trial": "canary", "canary_share": 1.0}, ("canary_share",)),
+    "a canary of nothing": ({"canary_share": 0}, ("canary_share",)),
+    "a trial of two years": ({"trial_days": 730}, ("trial_days",)),
     "an unknown detector": ({"detector": "banana"}, ("detector",)),
     "a detector that is no text": ({"detector": ["esr"]}, ("detector",)),
     "the plain rule on another metric": ({"detector": "threshold", "metric": "f1_macro"}, ("detector",)),
@@ -69,6 +74,7 @@ def test_what_is_declared_survives_json() -> None:
     """declared() is the inverse of parse_problem, also through JSON."""
     given = PLANE | {"features": {"z": "number?", "a": "category"}, "ignore": ["ts"], "estimator_args": {"C": 0.5}}
     given |= {"interval_s": 90.5, "cooldown_rows": 500, "detector": "adwin", "recall": True}
+    given |= {"trial": "canary", "canary_share": 0.25, "trial_days": 30}
     problem = parse_problem("m", given)
     assert parse_problem("m", json.loads(json.dumps(declared(problem)))) == problem
 

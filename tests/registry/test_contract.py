@@ -63,6 +63,18 @@ def test_the_champion_is_the_version_that_was_named_last(registry: ModelRegistry
     assert seen == ["1", "2", "2", "1"]
 
 
+def test_the_challenger_has_an_alias_while_it_is_on_trial(registry: ModelRegistry, upload: Uploads) -> None:
+    """It may be named, named anew and taken away, also where there is none; the champion is not touched."""
+    for job in ("a", "b", "c"):
+        registry.register(upload("rival", job))
+    registry.set_champion("rival", "1")
+    for version in (None, "2", "3", None, None):
+        registry.set_challenger("rival", version)
+    with pytest.raises(UnknownVersion):
+        registry.set_challenger("rival", "9")
+    assert registry.champion("rival") == "1"
+
+
 @pytest.mark.parametrize(("model", "version"), [("known", "99"), ("known", "abc"), ("known", ""), ("nobody", "1")])
 def test_an_unknown_version_is_refused(
     registry: ModelRegistry, upload: Uploads, tmp_path: Path, model: str, version: str

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import pytest
 
-from storage import champions, datasets, decisions, detectors, labels, models, versions
-from storage.champions import NothingToRollBack
+from storage import champions, datasets, decisions, detectors, labels, models, predictions, shadows, trials, versions
+from storage.champions import NothingToRollBack, NoTrial
 from storage.database import Database
 from storage.datasets import NewDataset, Source
 from storage.detectors import Detector
+from storage.ids import new_id
+from storage.predictions import Logged
+from storage.shadows import Shadow
+from storage.trials import Trial
 from storage.versions import Version
 from tests.storage.conftest import NOW
 
@@ -109,3 +116,49 @@ def test_an_alias_moved_by_hand_is_followed_to_a_known_version_only(db: Database
         decision = champions.adopt(tx, "default", "1", NOW)
         assert decision is not None and decision.from_version == "2"
         assert models.lock(tx, "default").champion == "1"
+
+
+def trial(version: str, mode: Literal["shadow", "canary"] = "canary") -> Trial:
+    return Trial("default", version, "1", mode, JOB, "drift:default", NOW, 7, None, {}, {}, {"rows": 0})
+
+
+def test_a_trial_is_seen_by_predictions_counts_on_and_ends_once(db: Database) -> None:
+    """A canary stands beside the champion, a shadow does not; what is stored after its end is dropped."""
+    promote(db, 1, None)
+    with db.begin() as tx:
+        assert models.serving(tx, "default") == ("1", NOW, None)
+        began = champions.try_out(tx, trial("2"), "It won.", {"by": "gate"}, NOW)
+        assert (began.action, began.version, began.from_version) == ("train", "2", "1")
+        assert models.serving(tx, "default") == ("1", NOW, "2")
+        assert trials.challengers(tx) == {"default": "2"}
+        moved = replace(trial("2"), standing={"better": {"rows": 3}}, figures={"rows": 3})
+        assert trials.advance(tx, moved)
+        trials.count(tx, "default", "2", 10, 9)
+        trials.count(tx, "default", "3", 10, 9)
+        assert trials.get(tx, "default") == replace(moved, answered=10, agreed=9)
+        assert models.lock(tx, "default").alias_pending
+        assert champions.reject(tx, "default", "another", {}, NOW, "3") is None
+        decision, ended = champions.stop_trial(tx, "default", "ada", NOW)
+        assert (decision.action, ended.version, decision.evidence["trial"]["agreed"]) == ("reject", "2", 9)
+        assert not trials.advance(tx, moved)
+        assert models.serving(tx, "default") == ("1", NOW, None)
+        with pytest.raises(NoTrial):
+            champions.stop_trial(tx, "default", "ada", NOW)
+        champions.try_out(tx, trial("3", "shadow"), "It won.", {"by": "gate"}, NOW)
+        assert models.serving(tx, "default") == ("1", NOW, None)
+
+
+def test_of_the_newest_predictions_those_without_a_shadow_are_found(db: Database) -> None:
+    """Newest first, as many rows as are asked for; not those in files, of another model or from before the trial."""
+    ids = [new_id(NOW + n) for n in range(6)]
+    entries = [Logged(each, "default", "1", 2, b"rows", None, NOW) for each in ids]
+    entries[1] = Logged(ids[1], "default", "1", 2, None, "a file", NOW)
+    entries[2] = Logged(ids[2], "other", "1", 2, b"rows", None, NOW)
+    with db.begin() as tx:
+        predictions.log(tx, entries)
+        shadows.log(tx, [Shadow(ids[4], "default", "2", 2, 1, "[]", NOW)])
+        assert [each.job_id for each in shadows.unanswered(tx, "default", NOW, 100)] == [ids[5], ids[3], ids[0]]
+        assert [each.job_id for each in shadows.unanswered(tx, "default", NOW + 1, 100)] == [ids[5], ids[3]]
+        assert [each.job_id for each in shadows.unanswered(tx, "default", NOW, 5)] == [ids[5]]
+        assert shadows.get(tx, ids[4]) == Shadow(ids[4], "default", "2", 2, 1, "[]", NOW)
+        assert shadows.get(tx, ids[5]) is None

@@ -68,6 +68,7 @@ def test_a_version_that_is_worse_than_its_predecessor_is_rolled_back_by_itself(s
     figures = decision.evidence["probation"]
     assert figures["proof"] >= figures["limit"] == 1_000
     assert figures["score"] < 0.2 < 0.8 < figures["predecessor_score"]
+    assert figures["positions"][1] - figures["positions"][0] == 100 and len(figures["rows_sha256"]) == 64
     assert "by itself from version 2 to 1" in decision.reason
     check = served.checks()[-1]
     assert (check["decision"], check["rolled_back_to"], check["train_job"]) == ("warning", "1", None)

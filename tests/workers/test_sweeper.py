@@ -237,4 +237,4 @@ def test_after_the_ledger_was_away_every_lease_is_as_good_as_new() -> None:
 
 def test_every_queue_is_swept() -> None:
     """A queue that the sweeper forgot would lose its jobs with the first lost doorbell."""
-    assert set(QUEUES) == {"predict", "bulk", "train", "checks", "notify", "quarantine"}
+    assert set(QUEUES) == {"predict", "bulk", "train", "checks", "notify", "shadow", "quarantine"}
