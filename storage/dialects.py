@@ -81,7 +81,7 @@ def _cursor(tx: Connection) -> Iterator[Any]:
         broken = dialect.is_disconnect(fault, tx.connection.dbapi_connection, None)
         if broken:  # and so are those that rest
             tx.invalidate(fault)
-            tx.engine.dispose(close=False)
+            tx.engine.dispose()
         error = dialect.loaded_dbapi.Error
         raise DBAPIError.instance(None, None, fault, error, connection_invalidated=broken, dialect=dialect) from fault
     finally:

@@ -119,9 +119,11 @@ def test_a_connection_that_broke_while_it_rested_is_not_used(db: Database, monke
         pytest.skip("a file ends no connections")
 
     def end_the_resting() -> None:
-        with Database(str(db.engine.url.render_as_string(hide_password=False))).begin() as tx:
+        other = Database(str(db.engine.url.render_as_string(hide_password=False)))
+        with other.begin() as tx:
             others = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database()"
             tx.exec_driver_sql(f"{others} AND pid <> pg_backend_pid()").all()
+        other.close()
 
     def asked() -> int:
         with db.read() as tx:
