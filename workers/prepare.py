@@ -66,7 +66,9 @@ def _fit(db: Database, files: Sequence[Problem]) -> None:
         known = {model.name: model for model in models.every(tx)}
     for problem in files:
         model = known.get(problem.name)
-        if problem.source == DECLARED and model is not None and model.champion and model.declared == declared(problem):
+        if problem.source != DECLARED:  # a fit of somebody's own code may never return, or end its process: a training has limits
+            continue
+        if model is not None and model.champion and model.declared == declared(problem):
             continue
         from ml.probe import faults  # a start without problem files does not pay for importing scikit-learn
 
