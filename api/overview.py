@@ -16,9 +16,8 @@ from api.views import Moment, answer, moment
 from jobs.kinds import QUEUES
 from settings import Settings
 from storage import heartbeats, ledger, predictions
-from storage.heartbeats import SILENT_S, Heartbeat
+from storage.heartbeats import FORGET_S, SILENT_S, Heartbeat
 
-FORGET_S = 300.0  # a process silent for longer is no longer listed as down
 RATE_S = 10.0
 routes = Routes("overview")
 

@@ -9,12 +9,10 @@ from jobs.kinds import KINDS, QUEUES
 from storage import checks, heartbeats, ledger, models, tallies
 from storage.checks import Check
 from storage.database import Database
-from storage.heartbeats import SILENT_S
+from storage.heartbeats import FORGET_S, SILENT_S
 from storage.ledger import Census
 from storage.models import Model
 from telemetry.metrics import JobCount, ModelState, QueueState, Snapshot, TaskTotals, WorkerState
-
-FORGET_S = 300.0  # a worker silent for longer is no longer shown as down
 
 
 def snapshot(database: Database, now: float, interval_s: float, free_bytes: int) -> Snapshot:

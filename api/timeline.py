@@ -24,7 +24,6 @@ DEFAULT_HOURS, MOST_HOURS = 24.0, 24.0 * 366
 DEFAULT_POINTS, MOST_POINTS = 240, 1_000
 MOST_EVENTS = 500
 LOOKED_BACK = 200  # checks among which the newest with enough rows for a comparison is looked for
-ALARMS = ("drift", "floor")
 EventKind = Literal["alarm", "training", "promotion", "rejection", "rollback"]
 KIND: Mapping[str, EventKind] = {"train": "training", "promote": "promotion", "reject": "rejection", "rollback": "rollback"}
 routes = Routes("timeline")
@@ -125,7 +124,7 @@ def _point(check: Check) -> Point:
 def _events(decision: Decision) -> Iterator[Event]:
     """A decision as it is drawn; the training that answers an alarm is the alarm as well."""
     at, text = str(moment(decision.created_at)), decision.reason
-    if decision.action == "train" and decision.evidence.get("check", {}).get("decision") in ALARMS:
+    if decision.answers_alarm:
         yield Event(at, "alarm", decision.from_version, text, decision.id)
     yield Event(at, KIND[decision.action], decision.version, text, decision.id)
 

@@ -12,6 +12,7 @@ from storage.ids import first_id
 from storage.pages import Page, page
 from storage.schema import decisions
 
+ALARMS = ("drift", "floor")  # decisions of a check
 Action = Literal["train", "promote", "reject", "rollback"]
 
 
@@ -28,6 +29,11 @@ class Decision:
     reason: str
     job_id: str | None
     evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def answers_alarm(self) -> bool:
+        """Whether this is the training that a drift or a fall below the floor asked for."""
+        return self.action == "train" and self.evidence.get("check", {}).get("decision") in ALARMS
 
 
 def _of(row: Row[Any]) -> Decision:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, select
 from storage.dialects import upsert
 from storage.schema import heartbeats
 
+FORGET_S = 300.0  # one that is down for longer is no longer shown
 SILENT_S = 20.0  # a process that wrote no sign of life for so many seconds is down
 
 

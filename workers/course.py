@@ -11,7 +11,6 @@ from storage.checks import Check
 from storage.decisions import Decision
 
 CHECKS, DECISIONS = 200, 50  # how many are shown
-ALARMS = ("drift", "floor")
 HAPPENED: dict[str, Happened] = {"train": "training", "promote": "promotion", "rollback": "rollback"}
 
 
@@ -37,5 +36,5 @@ def _events(decision: Decision) -> list[tuple[float, Happened]]:
     happened = HAPPENED.get(decision.action)
     if happened is None:
         return []
-    alarmed = decision.action == "train" and decision.evidence.get("check", {}).get("decision") in ALARMS
-    return [(decision.created_at, "alarm"), (decision.created_at, happened)] if alarmed else [(decision.created_at, happened)]
+    alarm: list[tuple[float, Happened]] = [(decision.created_at, "alarm")] if decision.answers_alarm else []
+    return [*alarm, (decision.created_at, happened)]
