@@ -8,6 +8,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +18,7 @@ MACHINE_FAULTS = frozenset(
     for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ESTALE", "ENODEV", "ENXIO", "EMFILE", "ENFILE")
     if hasattr(errno, name)
 )
+SYNCED_EVERY = 8 << 20  # bytes of a growing file: what is left for its end is quick
 
 
 class Artifacts:
@@ -51,9 +53,10 @@ class Artifacts:
 
     def write(self, name: str, chunks: Iterable[bytes | memoryview]) -> int:
         """Store a stream; if it raises, nothing is stored. Returns its length in bytes."""
-        with self.writing(name) as draft, draft.open("wb") as file:
+        with self.writing(name) as draft, draft.open("wb") as file, SyncedBehind(file.fileno()) as disk:
             for chunk in chunks:
                 file.write(chunk)
+                disk.wrote(len(chunk))
             return file.tell()
 
     def digest(self, name: str) -> str:
@@ -72,6 +75,46 @@ class Artifacts:
     def free_bytes(self) -> int:
         """Free space on the disk that holds the artifacts."""
         return shutil.disk_usage(self.root).free
+
+
+class SyncedBehind:
+    """Has a growing file written to disk while it grows, so that the sync at its end finds little to do. A context.
+
+    Raises:
+        OSError: of a later call, what a sync under way has met: the kernel tells each fault once.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._thread: ThreadPoolExecutor | None = None
+        self._under_way: Future[None] | None = None
+        self._waiting = 0  # bytes
+
+    def __enter__(self) -> SyncedBehind:
+        return self
+
+    def wrote(self, size: int) -> None:
+        """So many bytes have been given to the file."""
+        self._waiting += size
+        if self._waiting >= SYNCED_EVERY and (self._under_way is None or self._under_way.done()):
+            self._settled()
+            self._thread = self._thread or ThreadPoolExecutor(1, "sync")
+            self._under_way = self._thread.submit(os.fsync, self._descriptor)
+            self._waiting = 0
+
+    def close(self, failed: bool = False) -> None:
+        """Wait for what is under way; where the writer has `failed` already, how it ends is no news."""
+        if self._thread:
+            self._thread.shutdown()
+        if not failed:
+            self._settled()
+
+    def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
+        self.close(failed=fault is not None)
+
+    def _settled(self) -> None:
+        if self._under_way:
+            self._under_way.result()
 
 
 def settle(draft: Path, target: Path) -> None:

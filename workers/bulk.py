@@ -7,7 +7,9 @@ another one serves by then. Where that version cannot be had any more, it starts
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from jobs.kinds import ROWS_AT_ONCE
-from ml.prediction import predict
+from ml.prediction import Prediction, predict
 from ml.rows import Rows, pack, take, unpack
 from problems.declaration import Problem
 from problems.rows import PackedRows
@@ -36,6 +38,7 @@ from workers.run import Done, JobFailed
 from workers.shelf import Loaded
 
 CHUNK = 8_192  # rows in memory at once
+BEHIND = 2  # chunks that are predicted and not yet written
 KEPT_EVERY_S = 1.0  # how much work a lost worker costs at most; as often, progress is told
 
 
@@ -110,7 +113,7 @@ def _large(
 ) -> tuple[str, dict[str, int]]:
     """The artifact of the whole answer, and how many rows have which label."""
     token = claim.owner.rsplit("/", 1)[-1]
-    with Partial(room.artifacts, job.id, token, source.name, loaded.version.name) as answer:
+    with Partial(room.artifacts, job.id, token, source.name, loaded.version.name) as answer, _Writer(job.id, answer) as writer:
         if before:
             answer.adopt(before)
             _tell(room, job, claim, before.done / source.rows)
@@ -118,13 +121,44 @@ def _large(
         for start in range(answer.note.done, source.rows, CHUNK):
             claim.check()
             rows = source.between(start, min(start + CHUNK, source.rows))
-            batch = prediction_batch(job.id, predict(loaded.pipeline, loaded.problem, rows), start)
-            answer.append(batch, _labels(batch))
+            writer.put(predict(loaded.pipeline, loaded.problem, rows), start)
             if time.monotonic() - kept_at >= KEPT_EVERY_S:
+                writer.drain()
                 answer.keep()
                 _tell(room, job, claim, answer.note.done / source.rows)
                 kept_at = time.monotonic()
+        writer.drain()
         return answer.finish(), dict(answer.labels)
+
+
+class _Writer:
+    """Writes one chunk of an answer while the next one is predicted. A context: its thread ends with it."""
+
+    def __init__(self, job_id: str, answer: Partial) -> None:
+        self._job_id, self._answer = job_id, answer
+        self._thread = ThreadPoolExecutor(1, "answer")
+        self._under_way: deque[Future[None]] = deque()
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def put(self, said: Prediction, start: int) -> None:
+        """Give it the rows from `start` on; waits while it is `BEHIND` chunks behind, and raises what it has met."""
+        self._under_way.append(self._thread.submit(self._write, said, start))
+        while len(self._under_way) > BEHIND:
+            self._under_way.popleft().result()
+
+    def drain(self) -> None:
+        """Wait until all is written."""
+        while self._under_way:
+            self._under_way.popleft().result()
+
+    def _write(self, said: Prediction, start: int) -> None:
+        batch = prediction_batch(self._job_id, said, start)
+        self._answer.append(batch, _labels(batch))
 
 
 def _labels(batch: pa.RecordBatch) -> dict[str, int]:

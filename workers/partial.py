@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import msgspec
 import pyarrow as pa
 
-from storage.artifacts import Artifacts, settle_name
+from storage.artifacts import Artifacts, SyncedBehind, settle_name
 
 END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # of an Arrow stream
 COPIED = 4 << 20  # bytes at once
@@ -57,14 +57,16 @@ class Partial:
         path = artifacts.path(self.note.answer)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file: BinaryIO = path.open("xb")
+        self._disk = SyncedBehind(self._file.fileno())
         settle_name(path)
 
     def __enter__(self) -> Partial:
         return self
 
     def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
-        with suppress(OSError) if fault else nullcontext():  # a full disk takes what is still to be flushed no more than before
-            self._file.close()
+        # a full disk takes what is still to be flushed no more than before
+        with suppress(OSError) if fault else nullcontext(), self._file:
+            self._disk.close(failed=fault is not None)
         if fault and self._kept <= self._adopted:
             for name in (self.note.answer, self._note_name):
                 self._artifacts.remove(name)
@@ -82,7 +84,7 @@ class Partial:
         """Add rows, and how many of them have which label."""
         if self.note.done == 0:
             self._file.write(batch.schema.serialize())
-        self._file.write(batch.serialize())
+        self._disk.wrote(self._file.write(batch.serialize()))
         self.note.done += batch.num_rows
         self.labels.update(labels)
 

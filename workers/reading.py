@@ -15,6 +15,7 @@ import pyarrow.ipc
 
 from problems.declaration import Feature, Problem
 from problems.labels import InvalidLabel, Label, parse_label
+from storage.artifacts import SyncedBehind
 from workers import validation
 from workers.pieces import MOST_ERRORS, PIECE, Broken, NotNumbers, Unusable, pieces
 from workers.validation import Known
@@ -57,13 +58,15 @@ def read_features(problem: Problem, source: Path, target: Path) -> int:
 
 def _write_checked(problem: Problem, source: Path, target: Path, numbers: Sequence[str]) -> int:
     rows, file = 0, None
-    for piece, columns in _checked(problem, source, numbers):
-        table = pa.table(columns)
-        file = file or pa.ipc.new_file(target, table.schema)
-        file.write_table(table)
-        rows += piece.num_rows
-    if file:
-        file.close()
+    with target.open("wb") as sink, SyncedBehind(sink.fileno()) as disk:
+        for piece, columns in _checked(problem, source, numbers):
+            table = pa.table(columns)
+            file = file or pa.ipc.new_file(sink, table.schema)
+            file.write_table(table)
+            disk.wrote(table.nbytes)
+            rows += piece.num_rows
+        if file:
+            file.close()
     return rows
 
 

@@ -101,6 +101,26 @@ def test_a_fault_in_csv_is_told_with_its_place(tmp_path: Path, text: str, loc: l
     assert refused.value.errors[0]["loc"] == loc
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+@pytest.mark.parametrize("last", ["", "98,99"])
+def test_a_csv_of_numbers_is_the_same_however_it_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, last: str
+) -> None:
+    """Cuts of sixteen bytes, that end with a line: rows of some lengths, blank lines, a last line without an end."""
+    rows = [(n, 10.0**n) for n in range(20)]
+    text = end.join(["a,b", *(f"{a},{b!r}" for a, b in rows), last])
+    monkeypatch.setattr(pieces, "CSV_CUT", 16)
+    expected = rows + [(98.0, 99.0)] * bool(last)
+    assert read(PLANE, csv(tmp_path, text)) == {"a": [a for a, _ in expected], "b": [b for _, b in expected]}
+
+
+def test_a_line_that_is_longer_than_any_row_may_be_is_refused(tmp_path: Path) -> None:
+    """A body without a line break, or with one too late, is no table; it is not looked through to its end."""
+    for text in ("a,b\n" + "1" * (3 << 20), "a,b" + " " * (3 << 20) + "\n1,2\n"):
+        with pytest.raises(Unusable):
+            read(PLANE, csv(tmp_path, text))
+
+
 def test_the_first_hundred_faults_are_told(tmp_path: Path) -> None:
     """In the order of rows, whatever their columns."""
     with pytest.raises(Unusable) as refused:
@@ -161,8 +181,9 @@ def test_other_arrow_streams_are_written_anew(tmp_path: Path, case: str) -> None
 
 
 def test_a_csv_file_is_never_in_memory_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thirty megabytes in pieces of one."""
-    monkeypatch.setattr(pieces, "CSV_BLOCK", 1 << 20)
+    """Thirty megabytes in pieces of one, of which two are parsed at once."""
+    monkeypatch.setattr(pieces, "CSV_CUT", 1 << 20)
+    monkeypatch.setattr(pieces, "CORES", 2)
     source = csv(tmp_path, "a,b\n" + "0.12345678901,0.2345678901\n" * 1_200_000)
     before = pa.total_allocated_bytes()
     most = 0
