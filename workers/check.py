@@ -235,10 +235,8 @@ def _performance(room: Room, tx: Connection, champion: Loaded, start: int, head:
     newest = history.between(room, tx, problem, max(start, head - WINDOW), head)
     if newest is None or len(newest) < SMALLEST_HISTORY:
         return None, None
-    last = slice(max(0, len(newest) - RECENT), None)
-    parts = ((newest.truth, newest.rows), (newest.truth[last], take(newest.rows, last)))
-    whole, recent = (score(problem.metric, truth, predict(champion.pipeline, problem, rows)) for truth, rows in parts)
-    return whole, recent
+    said, last = predict(champion.pipeline, problem, newest.rows), slice(-RECENT, None)
+    return score(problem.metric, newest.truth, said), score(problem.metric, newest.truth[last], said.cut(last))
 
 
 def _as_before(tx: Connection, model: Model, version: str) -> tuple[float | None, float | None]:
