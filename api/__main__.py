@@ -15,7 +15,7 @@ from api import errors
 from api.server import Server
 from settings import Settings, load
 from storage.database import Database
-from storage.migrate import migrate
+from storage.migrate import TooOld, migrate
 from telemetry import logs
 
 KEY_FILE = "api_key"
@@ -33,8 +33,13 @@ def main() -> int:
         print(f"{taken} Set API_PORT, or stop the other process.", file=sys.stderr)
         return 1
     database = Database(settings.ledger_url)
-    migrate(database)
-    database.close()
+    try:
+        migrate(database)
+    except TooOld as sentence:
+        print(sentence, file=sys.stderr)
+        return 2
+    finally:
+        database.close()
     Server(settings, listener).run()
     return 0
 

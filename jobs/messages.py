@@ -1,4 +1,8 @@
-"""The message: a doorbell. It names jobs that the ledger knows and carries nothing to obey."""
+"""The message: a doorbell. It names jobs that the ledger knows and carries nothing to obey.
+
+It says in which version of this form it is. One without that word is of version 1; one of a newer version is not read: the job
+waits in the ledger for a bell that is understood, from the sweeper or for a newer worker.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import msgspec
 
 from jobs.kinds import KINDS, TICK, Kind
 
+VERSION = 1
 JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -43,6 +48,7 @@ class _Headers(msgspec.Struct):
     task: str
     id: str
     request_id: str | None = None
+    version: int = 1
 
 
 class _Raw(msgspec.Struct):
@@ -63,7 +69,7 @@ class Heard:
 
 
 def heard(message: object) -> Heard | None:
-    """What a message (as parsed from JSON) says; None if it is no doorbell. Whatever else it holds is not looked at."""
+    """What a message (as parsed from JSON) says; None if it is none, or of a newer release. Nothing else of it is looked at."""
     try:
         raw = msgspec.convert(message, _Raw)
         body = msgspec.json.decode(base64.b64decode(raw.body, validate=True))
@@ -72,7 +78,7 @@ def heard(message: object) -> Heard | None:
     arguments = body[0] if isinstance(body, list) and body else None
     job_ids = tuple(job_ids_of(arguments[0])) if isinstance(arguments, list) and arguments else ()
     task, known = raw.headers.task, raw.headers.task in KINDS and bool(job_ids)
-    if not (known or task == TICK) or not JOB_ID.fullmatch(raw.headers.id):
+    if raw.headers.version > VERSION or not (known or task == TICK) or not JOB_ID.fullmatch(raw.headers.id):
         return None
     return Heard(task, raw.headers.id, job_ids, raw.headers.request_id)
 
@@ -81,7 +87,15 @@ def celery_message(said: Heard, queue: str) -> dict[str, object]:
     """The message that Celery's workers take for this doorbell, and nothing that `said` does not hold."""
     arguments = [list(said.job_ids)] if said.job_ids else []
     body = msgspec.json.encode([arguments, {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
-    headers = {"lang": "py", "task": said.task, "id": said.task_id, "root_id": said.task_id, "retries": 0, "ignore_result": True}
+    headers: dict[str, object] = {
+        "lang": "py",
+        "task": said.task,
+        "id": said.task_id,
+        "root_id": said.task_id,
+        "retries": 0,
+        "ignore_result": True,
+    }
+    headers["version"] = VERSION
     return {
         "body": base64.b64encode(body).decode(),
         "content-encoding": "utf-8",

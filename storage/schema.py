@@ -334,3 +334,9 @@ tallies = Table(  # counters that only grow; see `storage.tallies`
     Column("labels", String(400), primary_key=True),  # JSON: the labels' values in their order
     Column("value", Double, nullable=False),
 )
+
+compatibility = Table(  # one row; see `storage.migrate`
+    "compatibility",
+    metadata,
+    Column("oldest", String(32), primary_key=True),  # a release that does not know this revision can no longer work here
+)

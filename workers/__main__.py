@@ -49,11 +49,12 @@ def _prepare() -> int:
     from notify.port import NotifyNever
     from problems.catalog import BrokenProblemFile
     from settings import load
+    from storage.migrate import TooOld
     from workers.prepare import ProblemChanged, UnfitEstimator, prepare
 
     try:
         prepare(load())
-    except (BrokenProblemFile, NotifyNever, ProblemChanged, UnfitEstimator) as wrong:
+    except (BrokenProblemFile, NotifyNever, ProblemChanged, TooOld, UnfitEstimator) as wrong:
         print(wrong, file=sys.stderr)
         return 2
     return 0

@@ -45,7 +45,7 @@ class Transport(redis.Transport):
         if queue in QUEUES:
             said = heard(message)
             if said is None:
-                logger.warning("a message on queue {} that is no doorbell is dropped", queue)
+                logger.warning("a message on queue {} that is no doorbell, or of a newer release, is dropped", queue)
                 return
             message = celery_message(said, queue)
         super()._deliver(message, queue)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 import uuid
@@ -10,12 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from loguru import logger
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from jobs.kinds import POLICIES
 from storage import heartbeats, ledger, tallies
 from storage.database import Database
 from storage.heartbeats import Heartbeat
+from storage.migrate import TooOld, refuse_if_too_old
 from storage.tallies import Tally
 from telemetry.usage import usage
 
@@ -56,6 +59,8 @@ class Leases:
         queues: comma-separated names, for the sign of life.
         overdue: called with the owner of a claim that is over its time; it ends the process, for nothing else ends a
             job that never returns. The solo pool has no time limit of its own, and a wedged main process keeps none.
+        outdated: called once with a sentence when a newer release has changed the ledger so that this one must stop; it
+            asks the worker's main process to, as its supervisor would.
         pid: the worker's main process, if that is not this one: what it and its children use stands in the sign of life.
 
     Attributes:
@@ -71,9 +76,11 @@ class Leases:
         clock: Callable[[], float],
         overdue: Callable[[str], None] | None = None,
         pid: int | None = None,
+        outdated: Callable[[str], None] | None = None,
     ) -> None:
         self.db, self.worker, self.queues, self.lease_s, self.clock = db, worker, queues, lease_s, clock
         self._overdue, self._pid = overdue or _end_process, pid or os.getpid()
+        self._outdated, self._told = outdated or self._ask_to_stop, False
         self.tally = Tally()
         self._claims: dict[str, Claim] = {}
         self._stop = threading.Event()
@@ -119,12 +126,25 @@ class Leases:
         claims = dict(self._claims)
         now = self.clock()
         with self.db.begin() as tx:
+            self._look_whether_outdated(tx)
             kept = ledger.heartbeat(tx, list(claims), now, self.lease_s) if claims else set()
             heartbeats.beat(tx, sign_of_life(self.worker, "worker", now, self._pid, queues=self.queues))
         self._tell()
         for owner in claims.keys() - kept:
             if owner in self._claims:  # still at work: it did not simply finish meanwhile
                 claims[owner].lose()
+
+    def _look_whether_outdated(self, tx: Connection) -> None:
+        try:
+            refuse_if_too_old(tx)
+        except TooOld as sentence:
+            if not self._told:
+                self._told = True
+                self._outdated(str(sentence))
+
+    def _ask_to_stop(self, sentence: str) -> None:
+        logger.error("{} This worker stops, and gives its jobs back.", sentence)
+        os.kill(self._pid, signal.SIGTERM)
 
     def _tell(self) -> None:
         """In a transaction of its own: a counter's row that another process holds must not hold up a lease."""

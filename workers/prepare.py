@@ -37,6 +37,7 @@ def prepare(settings: Settings) -> None:
     Raises:
         BrokenProblemFile, ProblemChanged, UnfitEstimator: one sentence that names the file or the model.
         NotifyNever: a channel that is set can tell nobody.
+        TooOld: the ledger is a newer release's.
     """
     for address in other_addresses(settings):
         OtherNotifier(address)

@@ -21,6 +21,7 @@ from jobs.messages import heard
 from storage import heartbeats, idempotency, jobs, ledger, orphans, retention, tallies
 from storage.jobs import Job, NewJob
 from storage.ledger import Doorbell
+from storage.migrate import TooOld, refuse_if_too_old
 from workers import attempts
 from workers.aliases import Aliases
 from workers.incidents import tell
@@ -59,6 +60,7 @@ class Sweeper:
 
         Raises:
             DBAPIError: the ledger does not answer.
+            TooOld: a newer release has changed it.
         """
         self._moved += self.wall.step()
         ended = self.room.db.run(self._settle, patience_s=0)
@@ -72,6 +74,7 @@ class Sweeper:
 
     def _settle(self, tx: Connection) -> list[str]:
         now = self.room.clock()
+        refuse_if_too_old(tx)
         if self._moved:
             logger.warning("the clock was set by {:+.0f} s: what is queued is due now", self._moved)
             ledger.clock_stepped(tx, now, self.room.settings.no_model_wait_s)
@@ -197,6 +200,9 @@ def _keep_doing(work: Callable[[], object], stop: threading.Event, every_s: floa
         try:
             work()
             failing = False
+        except TooOld as sentence:
+            logger.error("{} The sweeper stops.", sentence)
+            stop.set()
         except DBAPIError as fault:
             if not failing:
                 logger.error("the ledger does not answer: {}", type(fault.orig).__name__)

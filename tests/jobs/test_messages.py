@@ -18,7 +18,7 @@ from jobs.app import make_app
 from jobs.bell import publish
 from jobs.kinds import PREDICT
 from jobs.line import ringer
-from jobs.messages import Ring
+from jobs.messages import VERSION, Heard, Ring, celery_message, heard
 from tests.workers.broker import own_broker
 
 
@@ -51,6 +51,7 @@ def test_it_says_nothing_but_what_celery_would_have_said(broker: str, request_id
     theirs, mine = (parts(raw) for raw in line.lrange(PREDICT, 0, -1))
     line.delete(PREDICT)
     app.close()
+    assert mine.pop("version") == VERSION
     assert mine == {key: theirs[key] for key in mine}
     assert {"task", "id", "body", "delivery_info"} <= mine.keys()
 
@@ -76,3 +77,14 @@ def test_a_worker_of_celerys_carries_it_out(broker: str) -> None:
     assert (job_ids, request_id) == (list(sent.job_ids), "mine-2")
     assert task_id == str(uuid.UUID(task_id))
     assert redis.Redis.from_url(broker).llen(PREDICT) == 0
+
+
+def test_a_message_without_a_version_is_understood_and_one_of_a_newer_release_is_left() -> None:
+    """Releases work side by side during an upgrade: the old form stays readable, the unknown one is not guessed at."""
+    said = Heard("predict", str(uuid.uuid4()), (str(uuid.uuid4()),), None)
+    message: Any = celery_message(said, PREDICT)
+    assert heard(message) == said
+    del message["headers"]["version"]
+    assert heard(message) == said
+    message["headers"]["version"] = VERSION + 1
+    assert heard(message) is None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import text
 
 from storage import jobs, ledger
 from tests.workers.conftest import House
@@ -113,3 +114,17 @@ def test_the_watchdog_ends_a_worker_that_takes_no_message_up() -> None:
     """Delivered, known to nobody, for 10 s: a prefetch slot leaked, and the worker is idle for ever."""
     assert verdicts(LEAKED_S, turns=True, delivered=1) == []
     assert len(verdicts(LEAKED_S + 1, turns=True, delivered=1)) == 1
+
+
+def test_a_worker_that_a_newer_ledger_does_not_want_is_told_once(house: House) -> None:
+    """With its next sign of life it learns that the release which shares its ledger has taken something away."""
+    told: list[str] = []
+    leases = Leases(house.db, "w", "", 0.1, house.clock, outdated=told.append)
+    leases.start()
+    assert told == []
+    with house.db.begin() as tx:
+        tx.execute(text("UPDATE compatibility SET oldest = '9000'"))
+    wait(lambda: told)
+    time.sleep(0.2)
+    leases.stop()
+    assert len(told) == 1 and "knows revision 9000" in told[0]
