@@ -157,10 +157,16 @@ def cancel(tx: Connection, job_id: str, now: float) -> Literal["cancelled", "ter
     return "terminal" if tx.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first() else "unknown"
 
 
+# from the indexes of what is open: by `model` or `id` as they are SQLite would walk through all that has ended
+_OPEN = (
+    "SELECT min(id || '') FROM jobs WHERE status = 'queued' AND kind = ? AND model || '' = ?"
+    " UNION ALL SELECT min(id || '') FROM jobs WHERE status = 'running' AND kind = ? AND model || '' = ?"
+)
+
+
 def open_job(tx: Connection, kind: str, model: str) -> str | None:
-    """The id of the model's job of this kind that is queued or running, if there is one."""
-    query = select(jobs.c.id).where(jobs.c.kind == kind, jobs.c.model == model, jobs.c.status.in_(["queued", "running"]))
-    return tx.execute(query.order_by(jobs.c.id).limit(1)).scalar()
+    """The id of the model's oldest job of this kind that is queued or running, if there is one."""
+    return min((row[0] for row in fetch(tx, _OPEN, kind, model, kind, model) if row[0]), default=None)
 
 
 def count_queued(tx: Connection) -> int:

@@ -312,7 +312,8 @@ def clock_stepped(tx: Connection, now: float, wait_s: float) -> None:
     tx.execute(update(jobs).where(*waiting).values(deadline_at=now + wait_s))
 
 
-_OLDEST_RUNNING = "SELECT min(id) FROM jobs WHERE status = 'running' AND kind = ?"
+# min(id) of few rows among millions: SQLite would walk all ids in their order until one fits, if it could use them as they are
+_OLDEST_RUNNING = "SELECT min(id || '') FROM jobs WHERE status = 'running' AND kind = ?"
 _OLDEST_QUEUED = "SELECT min(id) FROM jobs WHERE status = 'queued' AND queue = ?"
 
 

@@ -81,7 +81,7 @@ def test_of_a_forged_doorbell_only_its_words_are_handed_on(url: str) -> None:
     broker.lpush("predict", json.dumps(forged))
     [(body, headers)] = taken(url, "predict")["predict"]
     assert body[0] == [[JOB]]
-    assert set(headers) == {"lang", "task", "id", "root_id", "retries", "ignore_result"}
+    assert set(headers) == {"lang", "task", "id", "root_id", "retries", "ignore_result", "version"}
     assert headers["retries"] == 0
 
 
