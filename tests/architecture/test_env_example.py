@@ -14,7 +14,7 @@ from settings import EXAMPLE_API_KEY, Settings
 from tests.architecture.law import ROOT
 
 PAGES = {"PROMETHEUS_PORT", "GRAFANA_PORT", "KUMA_PORT", "GRAFANA_PASSWORD"}
-COMPOSE_ONLY = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "PUBLISH_ADDRESS", *PAGES}
+COMPOSE_ONLY = {"POSTGRES_PASSWORD", "POSTGRES_ROLE", "REDIS_PASSWORD", "PUBLISH_ADDRESS", *PAGES}
 EXAMPLE = (ROOT / ".env.example").read_text()
 LINES = dict(re.findall(r"(?m)^([A-Z][A-Z_]*)=(.*)$", EXAMPLE))
 
