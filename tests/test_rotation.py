@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -35,7 +36,7 @@ def lets_in(url: str, password: str) -> bool:
 
 def test_redis_knows_two_passwords_between_the_two_steps_and_keeps_who_is_connected() -> None:
     with own_broker() as url:
-        operator = redis.Redis.from_url(url)
+        operator: Any = redis.Redis.from_url(url)
         operator.config_set("requirepass", "OLD")
         worker = redis.Redis.from_url(url, password="OLD", single_connection_client=True)
         add, end = ([line.split() for line in block] for block in blocks("redis"))

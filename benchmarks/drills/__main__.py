@@ -16,11 +16,13 @@ from typing import Any
 
 import httpx
 import psycopg
+from sqlalchemy import text
 
 from benchmarks.chaos.judge import Row, judge, records_of, wait_done
 from benchmarks.chaos.load import CSV, Load, Posted, training_rows, upload
 from benchmarks.chaos.servers import Missing, Postgres
 from benchmarks.stack import ROOT, Stack, until
+from storage.database import Database
 
 KEPT = "kept"  # a model that is taught once, so that the same version answers before and after
 PROBE = [[0.1, 0.2], [-1.5, 0.3], [0.7071067811865476, -0.5], [3.0, -2.0]]
@@ -96,6 +98,7 @@ def _drill(ledger: str, jobs: int, rate: float, verdict: Verdict) -> None:
         verdict.say("a restore on the empty machine", True, f"in {_backup(stack, 'restore', str(archive)):.1f} s")
         stack.start()
         _judge(stack, before, verdict)
+        _outgrow(stack, verdict)
 
 
 def _teach(client: httpx.Client) -> None:
@@ -193,6 +196,22 @@ def _judge(stack: Stack, before: Before, verdict: Verdict) -> None:
         verdict.say(
             "each answer is what predict_proba says, and recorded once", not wrong, "; ".join(row.notes) or f"{row.accepted}"
         )
+
+
+def _outgrow(stack: Stack, verdict: Verdict) -> None:
+    """What a newer release does once it takes something away from the ledger, while this one works."""
+    database = Database(stack.ledger_url, pool_size=1)
+    with database.begin() as tx:
+        tx.execute(text("UPDATE compatibility SET oldest = '9000'"))
+    database.close()
+    roles, began = ("predict", "general", "sweeper"), time.monotonic()
+    logs = [stack.data / "logs" / f"{role}.log" for role in roles]
+    said = 0
+    while said < len(logs) and time.monotonic() - began < 60:
+        time.sleep(0.5)
+        said = sum("knows revision 9000" in log.read_text() for log in logs)
+    detail = f"{said} of {', '.join(roles)} within {time.monotonic() - began:.0f} s"
+    verdict.say("workers too old for the ledger say so and stop", said == len(logs), detail)
 
 
 def _lists(client: httpx.Client, what: str, before: list[Any], verdict: Verdict) -> None:
