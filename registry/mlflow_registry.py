@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 import httpx
+from sqlalchemy.exc import SQLAlchemyError
 
 from registry.port import CHALLENGER, CHAMPION, RegistryDown, UnknownVersion, Upload
 from registry.unchanged import Unchanged
@@ -89,25 +90,26 @@ class MlflowRegistry:
         if not self._remote and artifact_root is None:
             raise ValueError("an MLflow store in SQLite needs an artifact_root")
         self._uri = uri
+        self._store = None if self._remote else Path(uri.removeprefix(SQLITE))
         self._artifact_root = None if self._remote else artifact_root
         self._connected: MlflowClient | None = None
-        self._watched = None if self._remote else Unchanged(Path(uri.removeprefix(SQLITE)))
+        self._watched = None if self._store is None else Unchanged(self._store)
         self._aliases: dict[str, tuple[object, str | None]] = {}  # by model: the store's stamp, and what the alias named
 
     def prepare(self) -> None:
         """Open the store, migrations included, and make the experiment; see `ModelRegistry.prepare`."""
         with _translated():
-            if not self._remote:
-                _make_whole(Path(self._uri.removeprefix(SQLITE)))
+            if self._store is not None:
+                _make_whole(self._store)
             self._experiment()
 
     def ping(self) -> None:
         """Ask the server, or read the store's file, without importing MLflow; see `ModelRegistry.ping`."""
         try:
-            if self._remote:
+            if self._store is None:
                 httpx.get(f"{self._uri.rstrip('/')}/health", timeout=PING_TIMEOUT).raise_for_status()
             else:
-                _read_store(Path(self._uri.removeprefix(SQLITE)))
+                _read_store(self._store)
         except (httpx.HTTPError, sqlite3.Error) as error:
             raise RegistryDown(f"MLflow does not answer ({type(error).__name__})") from error
 
@@ -172,18 +174,17 @@ class MlflowRegistry:
         """MLflow's client, with its global tracking URI set to ours.
 
         Raises:
-            RegistryDown: the store cannot be opened.
+            RegistryDown: the store cannot be opened, or its file is away: MLflow would make an empty one in its place, and what
+                it had not finished writing there spoils the true one when that comes back.
         """
-        import mlflow
-
+        if self._store is not None:
+            try:
+                _read_store(self._store)
+            except sqlite3.Error as error:
+                raise RegistryDown(f"MLflow's store is away ({_sentence(error)})") from error
         _point_at(self._uri)
         if self._connected is None:
-            try:
-                client = mlflow.MlflowClient(self._uri)
-                client.get_experiment_by_name(EXPERIMENT)
-            except Exception as error:  # SQLAlchemy's, Alembic's or MLflow's own, by where the opening fails
-                raise RegistryDown(f"MLflow's store cannot be opened ({type(error).__name__})") from error
-            self._connected = client
+            self._connected = _open(self._uri)
         return self._connected
 
     def _experiment(self) -> str:
@@ -242,7 +243,7 @@ def _translated() -> Iterator[None]:
     except MlflowException as error:
         if error.error_code in ABSENT:
             raise UnknownVersion(str(error)) from error
-        if error.error_code in PASSING:
+        if error.error_code in PASSING or isinstance(error.__cause__, SQLAlchemyError):  # its database failed, not our request
             raise RegistryDown(f"MLflow failed: {_sentence(error)}") from error
         raise
     except OSError as error:  # its files are away, or its server in the middle of one: requests' errors are OSErrors
@@ -302,6 +303,22 @@ def _log_numbers(client: MlflowClient, run: Run, upload: Upload) -> None:
     )
 
 
+def _open(uri: str) -> MlflowClient:
+    """A client whose store is open; in SQLite MLflow makes one where there is none.
+
+    Raises:
+        RegistryDown: it cannot be opened.
+    """
+    import mlflow
+
+    try:
+        client = mlflow.MlflowClient(uri)
+        client.get_experiment_by_name(EXPERIMENT)
+    except Exception as error:  # SQLAlchemy's, Alembic's or MLflow's own, by where the opening fails
+        raise RegistryDown(f"MLflow's store cannot be opened ({type(error).__name__})") from error
+    return client
+
+
 def _make_whole(file: Path) -> None:
     """Make the SQLite store where there is none: under another name, for MLflow cannot go on with a store half made.
 
@@ -313,7 +330,7 @@ def _make_whole(file: Path) -> None:
     draft = file.with_name(f"{file.name}.draft")
     for left in file.parent.glob(f"{draft.name}*"):
         left.unlink()
-    MlflowRegistry(f"{SQLITE}{draft}", file.parent)._client()
+    _open(f"{SQLITE}{draft}")
     draft.rename(file)
 
 

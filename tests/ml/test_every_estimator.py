@@ -36,7 +36,7 @@ NEEDS: dict[str, dict[str, Any]] = {  # what some cannot do without
     "RadiusNeighborsClassifier": {"estimator_args": {"outlier_label": "most_frequent"}},
 }
 REFUSED = {  # nothing that can be declared makes them fit
-    "CategoricalNB": "Negative values",  # and without scale an unseen category is out of its bounds
+    "CategoricalNB": "out of bounds",  # a category that it has not seen; with `scale` it meets negative values
     "ClassifierChain": "estimator",
     "RadiusNeighborsRegressor": "no finite value",
     "StackingClassifier": ".py problem file",

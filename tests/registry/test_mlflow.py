@@ -170,11 +170,25 @@ def has_table(file: Path, name: str) -> bool:
             return False
 
 
-def test_pinging_makes_no_store(tmp_path: Path) -> None:
-    """A store that is missing is down, and still missing afterwards."""
+def test_only_prepare_makes_a_store(tmp_path: Path, upload: Uploads) -> None:
+    """One that is missing is down, and still missing afterwards: it may come back, and nobody may be writing in its place then."""
+    registry = MlflowRegistry(f"sqlite:///{tmp_path / 'store' / 'mlflow.db'}", tmp_path)
+    (tmp_path / "store").mkdir()
+    for call in (registry.ping, lambda: registry.register(upload("gone", "a")), lambda: registry.set_champion("gone", "1")):
+        with pytest.raises(RegistryDown):
+            call()
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_store_that_breaks_while_it_is_used_is_down(mlflow_registry: MlflowRegistry, upload: Uploads) -> None:
+    """Its database's own error comes wrapped as a bad request of ours, and is none."""
+    mlflow_registry.register(upload("broken", "a"))
+    store = mlflow_registry._store
+    assert store is not None
+    with closing(sqlite3.connect(store)) as broken, broken:
+        broken.execute("DROP TABLE model_versions")
     with pytest.raises(RegistryDown):
-        MlflowRegistry(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path).ping()
-    assert list(tmp_path.iterdir()) == []
+        mlflow_registry.register(upload("broken", "b"))
 
 
 def test_a_memory_registry_can_be_told_to_be_down(upload: Uploads) -> None:
