@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 import httpx
-from sqlalchemy.exc import SQLAlchemyError
 
 from registry.port import CHALLENGER, CHAMPION, RegistryDown, UnknownVersion, Upload
 from registry.unchanged import Unchanged
@@ -243,7 +242,8 @@ def _translated() -> Iterator[None]:
     except MlflowException as error:
         if error.error_code in ABSENT:
             raise UnknownVersion(str(error)) from error
-        if error.error_code in PASSING or isinstance(error.__cause__, SQLAlchemyError):  # its database failed, not our request
+        # the second: its own database failed, which it tells as a bad request
+        if error.error_code in PASSING or type(error.__cause__).__module__.startswith("sqlalchemy."):
             raise RegistryDown(f"MLflow failed: {_sentence(error)}") from error
         raise
     except OSError as error:  # its files are away, or its server in the middle of one: requests' errors are OSErrors

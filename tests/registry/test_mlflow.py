@@ -171,7 +171,7 @@ def has_table(file: Path, name: str) -> bool:
 
 
 def test_only_prepare_makes_a_store(tmp_path: Path, upload: Uploads) -> None:
-    """One that is missing is down, and still missing afterwards: it may come back, and nobody may be writing in its place then."""
+    """One that is missing is down, and still missing afterwards: when it comes back, nobody may be writing in its place."""
     registry = MlflowRegistry(f"sqlite:///{tmp_path / 'store' / 'mlflow.db'}", tmp_path)
     (tmp_path / "store").mkdir()
     for call in (registry.ping, lambda: registry.register(upload("gone", "a")), lambda: registry.set_champion("gone", "1")):
