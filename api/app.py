@@ -43,6 +43,7 @@ from api.waiting import Waiting
 from jobs.bell import Bell
 from settings import Settings, parse_rate
 from storage.artifacts import Artifacts
+from storage.census import Census
 from storage.database import Database
 from telemetry.metrics import HttpMetrics, LedgerCollector
 
@@ -72,8 +73,8 @@ def build(settings: Settings, database: Database, redis_url: str, clock: Callabl
     artifacts = Artifacts(settings.data_dir / "artifacts")
     bell, pace = Bell(redis_url, on_fault=errors.log.warning), Pace()
     key = settings.api_key
-    metrics, every = HttpMetrics(), settings.check_interval_seconds
-    metrics.registry.register(LedgerCollector(lambda: snapshot(database, clock(), every, artifacts.free_bytes())))
+    metrics, every, census = HttpMetrics(), settings.check_interval_seconds, Census()
+    metrics.registry.register(LedgerCollector(lambda: snapshot(database, census, clock(), every, artifacts.free_bytes())))
     return House(
         settings=settings,
         database=database,

@@ -21,6 +21,7 @@ PARQUET, ARROW = "application/vnd.apache.parquet", "application/vnd.apache.arrow
 FORM = "multipart/form-data"
 CHUNK = 1 << 20
 DRAIN_S, DRAIN_BYTES = 5.0, 64 << 20  # how much of a refused body is read and dropped: seconds, and bytes above the limit
+SILENT_S = 1  # whoever was refused and sends nothing for so long is not listened to any more
 B = TypeVar("B", bound="Body")
 
 
@@ -110,6 +111,8 @@ def drain() -> None:
     said that it stays open, where more than a little is left.
     """
     end, rest, body = time.monotonic() + DRAIN_S, limit() + DRAIN_BYTES, request.environ["wsgi.input"]
+    if "gunicorn.socket" in request.environ:
+        request.environ["gunicorn.socket"].settimeout(SILENT_S)
     try:
         while rest > 0 and time.monotonic() < end and (chunk := body.read(CHUNK)):
             rest -= len(chunk)

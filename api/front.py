@@ -23,12 +23,13 @@ from jobs.bell import Bell
 from jobs.kinds import GROUP, PREDICT, Kind
 from storage import idempotency, jobs
 from storage.artifacts import Artifacts
-from storage.database import Database
+from storage.database import FAULTS, Database
 from storage.idempotency import Key
 from storage.jobs import NewJob
 
 FLOOR_BYTES = 256 << 20  # below so little free space nothing is accepted
 FRESH_S = 1.0  # how old the count of waiting jobs and the free space may be
+LONG_S = 1.0  # a ledger that gave no word for so long gives those who came meanwhile none either
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,22 +159,40 @@ class Front:
         return batch
 
     def _flush(self, batch: Sequence[Ticket]) -> None:
-        try:
-            outcomes = self._record(batch)
-            for ticket, outcome in zip(batch, outcomes, strict=True):
-                ticket.outcome = outcome
-        except Exception as fault:  # noqa: BLE001 - each request of the batch raises it for itself
-            for ticket in batch:
-                ticket.outcome = fault
+        batch = self._recorded(batch)
         owed = [ticket for ticket in batch if not ticket.waits and not isinstance(ticket.outcome, Exception)]
         try:
             if owed:
                 self.harden()
-        except Exception as fault:  # noqa: BLE001 - likewise
+        except Exception as fault:  # noqa: BLE001 - each request of the group raises it for itself
             for ticket in owed:
                 ticket.outcome = fault
         for ticket in batch:
             ticket.told(ticket)
+
+    def _recorded(self, batch: Sequence[Ticket]) -> Sequence[Ticket]:
+        """The tickets that have their outcomes now: those of the group, and those who waited behind it in vain."""
+        began = self._clock()
+        try:
+            outcomes: Sequence[Accepted | Exception] = self._record(batch)
+        except Exception as fault:  # noqa: BLE001 - likewise
+            if isinstance(fault, FAULTS) and self._clock() - began > LONG_S:
+                batch = [*batch, *self._come_meanwhile()]
+            outcomes = [fault] * len(batch)
+        for ticket, outcome in zip(batch, outcomes, strict=True):
+            ticket.outcome = outcome
+        return batch
+
+    def _come_meanwhile(self) -> list[Ticket]:
+        """All that was handed in: the next group would have to wait as long again."""
+        found = []
+        for _ in range(self._handed_in.qsize()):
+            ticket = self._handed_in.get()
+            if ticket is None:
+                self._handed_in.put(None)
+            else:
+                found.append(ticket)
+        return found
 
     def _record(self, batch: Sequence[Ticket]) -> list[Accepted | Exception]:
         outcomes: list[Accepted | Exception] = []

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import errno
 import gc
+import math
+import re
 import selectors
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -30,9 +33,19 @@ from storage.database import Database
 
 LOCAL_REDIS = "redis://127.0.0.1:6379/0"  # started on its own, without the embedded broker's address
 GRACE_S = 3
+BUSY_S = 8.0  # a client that is told to come again is better off than one that gave up waiting, which mostly is after 10 s
 KEEPALIVE_S = 75
 CHUNK = 64 << 10
-PARTIAL_S = 0.05  # the rest of a request has so long to arrive in the loop; then a thread waits for it
+PARTIAL_S = 0.05  # the rest of a body has so long to arrive in the loop; then a thread waits for it
+WHOLE_S = 10.0  # a head, and a small body, have so long to arrive whole, in the loop: whoever sends slowly holds no thread
+PART_S = 2.0  # a peer has so long to read the last answer and close; what it sends meanwhile is dropped
+LEFT_S = 0.1
+MOST_HEAD = SMALL_BODY = 64 << 10
+HEAD_END = b"\r\n\r\n"
+LENGTH = re.compile(rb"(?i)\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*(?:\r\n|$)")
+EXPECTS = re.compile(rb"(?i)\r\nexpect:")  # a sender that waits for 100 Continue, which a thread tells it
+TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 STAYS, GOES = b"Connection: keep-alive\r\n", b"Connection: close\r\n"
 
 
@@ -44,6 +57,7 @@ class Line(TConn):  # type: ignore[misc]
         busy: the express lane has taken a request of it and owes the answer.
         paused: something arrived meanwhile; the loop does not look at it until the answer is sent.
         used_at: when something last happened here, steady seconds.
+        whole_until: when a request that has begun must be whole, steady seconds; infinite where none has begun.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -51,6 +65,7 @@ class Line(TConn):  # type: ignore[misc]
         self.held = b""
         self.busy = self.paused = False
         self.used_at = time.monotonic()
+        self.whole_until = math.inf
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -60,6 +75,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.keepalived_conns: set[Line] = set()  # those in the loop; gunicorn only asks how many there are
         self._partial: deque[tuple[float, Line, bytes]] = deque()
+        self._begun: deque[tuple[float, Line]] = deque()
+        self._parting: dict[Line, float] = {}
         self._swept_at = 0.0
         self.house: House | None = None
 
@@ -87,14 +104,25 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             if fault.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
                 raise
             return
+        self._make_room()
         self.nr_conns += 1
         line = Line(self.cfg, client, address, listener.getsockname())
         self._rest(line)
         self._readable(line, client)  # a request has mostly come with it
 
+    def _make_room(self) -> None:
+        """When there are as many connections as there may be, the one that has rested longest goes."""
+        if self.nr_conns < self.worker_connections - 1:
+            return
+        resting = [line for line in self.keepalived_conns if not line.busy]
+        if self._parting:
+            self._end(next(iter(self._parting)))
+        elif resting:
+            self._drop(min(resting, key=lambda line: line.used_at))
+
     def _rest(self, line: Line) -> None:
         line.sock.setblocking(False)
-        line.used_at = time.monotonic()
+        line.used_at, line.whole_until = time.monotonic(), math.inf
         self.keepalived_conns.add(line)
         self.poller.register(line.sock, selectors.EVENT_READ, partial(self._readable, line))
 
@@ -104,10 +132,41 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.poller.unregister(line.sock)
         line.paused = False
 
-    def _drop(self, line: Line, graceful: bool = False) -> None:
+    def _drop(self, line: Line) -> None:
         self._leave(line)
         self.nr_conns -= 1
-        line.close(graceful)
+        line.close()
+
+    def _part(self, line: Line) -> None:
+        """Close a connection that has left the loop so that its peer can still read what was sent last (RFC 9112, 9.6).
+
+        It comes back into the loop for that: gunicorn would wait for the peer, and let everybody else wait with it.
+        """
+        try:
+            line.sock.setblocking(False)
+            line.sock.shutdown(socket.SHUT_WR)
+        except OSError:  # the peer is gone
+            self.nr_conns -= 1
+            line.close()
+            return
+        self._parting[line] = time.monotonic() + PART_S
+        self.poller.register(line.sock, selectors.EVENT_READ, partial(self._last_words, line))
+
+    def _last_words(self, line: Line, client: socket.socket) -> None:
+        try:
+            data = client.recv(CHUNK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._end(line)
+
+    def _end(self, line: Line) -> None:
+        del self._parting[line]
+        self.poller.unregister(line.sock)
+        self.nr_conns -= 1
+        line.close()
 
     def _readable(self, line: Line, client: socket.socket) -> None:
         if line.busy:  # a request behind the one that is being answered, or the end of the connection
@@ -134,10 +193,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             size = self.express.take(line.held, partial(self._answer, line))
         except NotPlain:
-            self._to_thread(line)
+            self._hand_over(line)
             return
         if size:
-            line.busy, line.held = True, line.held[size:]
+            line.busy, line.held, line.whole_until = True, line.held[size:], math.inf
         else:
             self._partial.append((time.monotonic() + PARTIAL_S, line, line.held))
 
@@ -157,7 +216,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._leave(line)
             self._submit(line, self._send_rest, data[sent:], stays)
         elif not stays:
-            self._drop(line, graceful=True)
+            self._leave(line)
+            self._part(line)
         else:
             self._go_on(line)
 
@@ -170,6 +230,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._offer(line)
 
     # ---- to a thread and back
+
+    def _hand_over(self, line: Line) -> None:
+        """To a thread, once it need not wait for a slow sender; what begins like no request, TLS say, at once."""
+        if _is_whole(line.held) or not line.held[:1].isupper():
+            self._to_thread(line)
+        elif len(line.held) > MOST_HEAD and HEAD_END not in line.held:
+            self._refuse(line, TOO_LONG)
+        elif line.whole_until == math.inf:
+            line.whole_until = time.monotonic() + WHOLE_S
+            self._begun.append((line.whole_until, line))
+
+    def _refuse(self, line: Line, answer: bytes) -> None:
+        with suppress(OSError):  # a peer that is gone, or takes nothing, hears nothing
+            line.sock.send(answer)
+        self._leave(line)
+        self._part(line)
 
     def _to_thread(self, line: Line) -> None:
         self._leave(line)
@@ -194,11 +270,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.parser.unreader.unread(held)
         return super().handle(conn)
 
+    def _keepalive_after(self, conn: Line, keepalive: bool) -> bool:
+        """What is left of a refused body has been waited for already (`bodies.drain`); gunicorn would wait 5 s more."""
+        return keepalive and bool(conn.parser.finish_body(deadline=time.monotonic() + LEFT_S))
+
     def finish_request(self, conn: Line, fs: Any) -> None:
         """A thread is done with a connection: back into the loop with it, if it stays."""
         if not self.alive or fs.cancelled() or fs.exception() is not None or not fs.result():
-            self.nr_conns -= 1
-            conn.close(graceful=True)
+            self._part(conn)
             return
         self._rest(conn)
         if conn.parser is not None:
@@ -218,7 +297,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         while self._partial and self._partial[0][0] <= now:
             _, line, seen = self._partial.popleft()
             if line.held is seen and not line.busy and line in self.keepalived_conns:
-                self._to_thread(line)
+                self._hand_over(line)
+        while self._begun and self._begun[0][0] <= now:
+            until, line = self._begun.popleft()
+            if line.whole_until == until and line in self.keepalived_conns:
+                self._refuse(line, TOO_LATE)
+        for line in [line for line, until in self._parting.items() if until <= now]:
+            self._end(line)
 
     def murder_keepalived(self) -> None:
         """Close connections on which nothing has happened for long; when the server stops, all that rest."""
@@ -229,6 +314,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         for line in list(self.keepalived_conns):
             if not line.busy and not line.held and (now - line.used_at > self.cfg.keepalive or not self.alive):
                 self._drop(line)
+
+
+def _is_whole(held: bytes) -> bool:
+    """Whether the head has arrived, and the body if it is a small one; a large one is read as it comes."""
+    head, end, body = held.partition(HEAD_END)
+    length = LENGTH.search(head)
+    if not end or length is None or EXPECTS.search(head):
+        return bool(end)
+    return int(length[1]) > SMALL_BODY or len(body) >= int(length[1])
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -262,5 +356,5 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """The WSGI app, in the process that serves."""
-        database = Database(self._settings.ledger_url, pool_size=16)
+        database = Database(self._settings.ledger_url, pool_size=16, busy_s=BUSY_S)
         return create_app(self._settings, database, self._settings.redis_url or LOCAL_REDIS)

@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from api.counted import Facts, families
 from jobs.kinds import KINDS, QUEUES
 from storage import checks, heartbeats, ledger, models, tallies
+from storage.census import Census, Count
 from storage.checks import Check
 from storage.database import Database
 from storage.heartbeats import FORGET_S, SILENT_S
-from storage.ledger import Census
 from storage.models import Model
 from telemetry.metrics import JobCount, ModelState, QueueState, Snapshot, TaskTotals, WorkerState
 
 
-def snapshot(database: Database, now: float, interval_s: float, free_bytes: int) -> Snapshot:
+def snapshot(database: Database, census: Census, now: float, interval_s: float, free_bytes: int) -> Snapshot:
     """The ledger at `now` (epoch seconds); see `Facts` for the others."""
     with database.read() as tx:
-        census, waiting, owners = ledger.census(tx), ledger.backlog(tx), ledger.owners(tx)
+        counted_jobs, waiting, owners = census.take(tx, now), ledger.backlog(tx), ledger.owners(tx)
         signs, counted = heartbeats.seen(tx, now - FORGET_S), tallies.read(tx)
         known = [(model, checks.last(tx, model.name)) for model in models.every(tx)]
     return Snapshot(
-        jobs=tuple(JobCount(each.kind, each.queue, each.status, each.count) for each in census),
-        totals=tuple(_totals(kind, census) for kind in KINDS),
+        jobs=tuple(JobCount(each.kind, each.queue, each.status, each.count) for each in counted_jobs),
+        totals=tuple(_totals(kind, counted_jobs) for kind in KINDS),
         queues=tuple(_queue(name, *waiting.get(name, (0, now)), now) for name in QUEUES),
         workers=tuple(
             WorkerState(sign.name, sign.seen_at > now - SILENT_S, sum(owner.startswith(sign.name) for owner in owners))
@@ -35,8 +35,8 @@ def snapshot(database: Database, now: float, interval_s: float, free_bytes: int)
     )
 
 
-def _totals(kind: str, census: Sequence[Census]) -> TaskTotals:
-    mine = [each for each in census if each.kind == kind]
+def _totals(kind: str, counts: Sequence[Count]) -> TaskTotals:
+    mine = [each for each in counts if each.kind == kind]
 
     def count(*statuses: str) -> int:
         return sum(each.count for each in mine if each.status in statuses)

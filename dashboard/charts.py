@@ -23,6 +23,8 @@ LANES = {
     "rollback": 58,
 }  # pixels from the top, so that none hides another
 GREY = "#7d8894"
+DAY_S = 86_400.0
+FORMS = ((900.0, "%H:%M:%S"), (DAY_S, "%H:%M"), (5 * DAY_S, "%d %b %H:%M"), (math.inf, "%d %b"))  # of time, by what is shown
 BLUE, ORANGE = words.INFO, words.DRIFT
 
 
@@ -87,9 +89,9 @@ def _wall(at: datetime, zone: tzinfo) -> datetime:
 
 
 def _time(points: pd.DataFrame) -> alt.X:
-    """The axis of time: hours and minutes, with days where there is more than one."""
-    span = points["at"].iloc[-1] - points["at"].iloc[0]
-    form = "%H:%M" if span.days < 1 else "%d %b" if span.days > 4 else "%d %b %H:%M"
+    """The axis of time: hours and minutes, with seconds where there are only some minutes, with days where there are some."""
+    span = (points["at"].iloc[-1] - points["at"].iloc[0]).total_seconds()
+    form = next(form for most, form in FORMS if span < most)
     return alt.X("at:T", title=None, axis=alt.Axis(format=form, labelOverlap=True, grid=False, tickCount=6))
 
 

@@ -31,7 +31,7 @@ ERRORS = {"mae", "rmse", "log_loss"}  # metrics of which less is better
 
 
 def seconds(value: float | None) -> str:
-    """A duration: `340 ms`, `5.2 s`, `3 min`, `4.5 h`, `2 days`; – if it is not known."""
+    """A duration: `340 ms`, `3 s`, `5.2 s`, `3 min`, `4.5 h`, `2 days`; – if it is not known."""
     if value is None:
         return "–"
     if value < 1:
@@ -39,7 +39,8 @@ def seconds(value: float | None) -> str:
     for unit, size, most in (("s", 1.0, 120.0), ("min", 60.0, 7200.0), ("h", 3600.0, 172_800.0)):
         if value < most:
             shown = value / size
-            return f"{shown:.1f} {unit}" if shown < 10 and unit != "min" else f"{shown:.0f} {unit}"
+            digits = 1 if shown < 10 and unit != "min" else 0
+            return f"{shown:.{digits}f}".removesuffix(".0") + f" {unit}"
     return f"{value / 86_400:.0f} days"
 
 

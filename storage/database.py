@@ -37,7 +37,7 @@ LOG_PAGES = 1_000  # of 4 KiB: a write-ahead log of SQLite's that grew so long s
 ENDLESS_LOG = 16 * LOG_PAGES  # so long, it is ended with the writers kept out, for as long as its last pages take
 QUIET_S = 2.0  # between two looks while little is written: each costs two syncs
 RESTART_MS = 50
-BUSY_MS = 20_000  # one writer at a time in SQLite: how long the others queue up before they give up
+BUSY_S = 20.0
 
 
 def to_json(value: object) -> str:
@@ -55,12 +55,15 @@ class Database:
     Args:
         url: SQLAlchemy URL, `sqlite:///file` or `postgresql+psycopg://…`.
         pool_size: connections kept open; as many again may be opened for a while.
+        busy_s: how long one queues up to write to SQLite, which has one writer at a time, before it gives up.
     """
 
-    def __init__(self, url: str, pool_size: int = 8) -> None:
-        self.engine = _engine(url, pool_size, {"synchronous": "FULL"})
+    def __init__(self, url: str, pool_size: int = 8, busy_s: float = BUSY_S) -> None:
+        pragmas = {"busy_timeout": int(busy_s * 1000)}
+        self.engine = _engine(url, pool_size, {**pragmas, "synchronous": "FULL"})
         self.sqlite = self.engine.dialect.name == "sqlite"
-        self._lax = _engine(url, LAX_POOL, {"synchronous": "NORMAL"}, LAX)
+        self._lax = _engine(url, LAX_POOL, {**pragmas, "synchronous": "NORMAL"}, LAX)
+        self._busy_ms = pragmas["busy_timeout"]
         self._tidy_at = 0.0  # steady seconds
         self._wal = 0  # the write-ahead log whose name is known to be durable
 
@@ -105,7 +108,7 @@ class Database:
             return 0
         try:
             with closing(self.engine.raw_connection()) as connection:
-                pages = _fold(connection.cursor())
+                pages = _fold(connection.cursor(), self._busy_ms)
         except sqlite3.Error as fault:
             raise OperationalError("PRAGMA wal_checkpoint", None, fault) from fault
         self._tidy_at = time.monotonic() + (QUIET_S if pages < LOG_PAGES else 0.0)
@@ -177,17 +180,17 @@ def _ping_the_idle(engine: Engine) -> None:
 
 def _open_sqlite(pragmas: Mapping[str, object], connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
-    always = {"busy_timeout": BUSY_MS, "journal_mode": "WAL", "temp_store": "MEMORY", "wal_autocheckpoint": 4 * ENDLESS_LOG}
+    always = {"journal_mode": "WAL", "temp_store": "MEMORY", "wal_autocheckpoint": 4 * ENDLESS_LOG}
     for name, value in {**always, **pragmas}.items():
         connection.execute(f"PRAGMA {name}={value}")
 
 
-def _fold(cursor: Any) -> int:
+def _fold(cursor: Any, busy_ms: int) -> int:
     pages = int(cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
     if pages > ENDLESS_LOG:  # there was no moment in which all of it was folded, so that it could begin anew
         cursor.execute(f"PRAGMA busy_timeout={RESTART_MS}")  # who reads for long is not waited for
         cursor.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-        cursor.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+        cursor.execute(f"PRAGMA busy_timeout={busy_ms}")
     return pages
 
 

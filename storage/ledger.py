@@ -24,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 from storage import decisions
 from storage.dialects import among, fetch, fetch_many
 from storage.jobs import SEEN, SEEN_SQL, Job, Status, job_of
-from storage.schema import jobs, pruned
+from storage.schema import jobs
 
 RUNNING = jobs.c.status == "running"
 RING_AGAIN_S = 5.0  # between two doorbells for a job that stays queued
@@ -327,28 +327,6 @@ def backlog(tx: Connection) -> dict[str, tuple[int, float]]:
     """Queued jobs by queue: how many, and when the oldest was accepted."""
     query = select(jobs.c.queue, func.count(), func.min(jobs.c.created_at)).where(jobs.c.status == "queued")
     return {queue: (int(count), float(oldest)) for queue, count, oldest in tx.execute(query.group_by(jobs.c.queue))}
-
-
-@dataclass(frozen=True, slots=True)
-class Census:
-    """Jobs of one kind, queue and status: how many, and how often they were retried."""
-
-    kind: str
-    queue: str
-    status: str
-    count: int
-    retries: int
-
-
-def census(tx: Connection) -> list[Census]:
-    """All jobs that there ever were, counted: those in the ledger and those pruned from it."""
-    group = (jobs.c.kind, jobs.c.queue, jobs.c.status)
-    rows = [*tx.execute(select(*group, func.count(), func.sum(jobs.c.failures)).group_by(*group)), *tx.execute(select(pruned))]
-    totals: dict[tuple[str, str, str], tuple[int, int]] = {}
-    for kind, queue, status, count, retries in rows:
-        before = totals.get((kind, queue, status), (0, 0))
-        totals[kind, queue, status] = (before[0] + int(count), before[1] + int(retries))
-    return [Census(*key, *value) for key, value in sorted(totals.items())]
 
 
 def owners(tx: Connection) -> list[str]:

@@ -103,7 +103,7 @@ def _figures(seen: Look) -> None:
     oldest = max((queue.oldest_age_s for queue in overview.queues), default=0.0)
     look.figures(
         [
-            ("queue", words.count(overview.queued, "job"), f"oldest {words.seconds(oldest)}"),
+            ("queue", words.count(overview.queued, "job"), f"oldest {words.seconds(oldest)}" if overview.queued else ""),
             ("running", words.count(overview.running, "job"), ""),
             ("workers", f"{up} up", f"{len(workers) - up} silent" if up < len(workers) else ""),
             ("predictions", f"{overview.predictions_per_s:,.1f}/s", "over the last 10 s"),
@@ -117,8 +117,13 @@ def _components(health: answers.Health) -> None:
     look.heading("Components")
     names = [*COMPONENTS, *(name for name in health.components if name not in COMPONENTS)]
     parts = [(name, health.components[name]) for name in names if name in health.components]
-    chips = (words.chip(words.KIND_OF[part.status], f"{name} {part.status}: {part.detail}") for name, part in parts)
+    chips = (words.chip(words.KIND_OF[part.status], _said(name, part)) for name, part in parts)
     st.html(f'<div class="chips">{"".join(chips)}</div>')
+
+
+def _said(name: str, part: answers.Component) -> str:
+    """That it is down is told in a word as well; that it is well its detail says."""
+    return f"{name}: {part.detail}" if part.status == "ok" else f"{name} {part.status}: {part.detail}"
 
 
 def _incidents() -> None:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection
 
 from api.errors import Refused
-from api.front import Accepted, Front, Ticket
+from api.front import LONG_S, Accepted, Front, Ticket
 from api.pace import AT_WORK, MOST_S, Pace
 from jobs.bell import Bell
 from storage import jobs
@@ -109,6 +109,27 @@ def test_a_commit_that_fails_accepts_nobody(front: Front, ledger: Brittle, waits
         assert told.wait(10)
         assert ticket.outcome is ledger.fault
     assert ledger.count() == 0
+
+
+def test_a_ledger_that_another_keeps_locked_refuses_all_who_wait_at_once(tmp_path: Path) -> None:
+    """Whoever came behind the group that gave up hears with it, instead of waiting as long again; then all is as before."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    ledger, other = Database(url, busy_s=2 * LONG_S), Database(url)
+    migrate(ledger)
+    bell = Bell(NOBODY_THERE, on_fault=lambda _: None)
+    front = Front(ledger, bell, Pace(), Artifacts(tmp_path), 100)
+    with other.begin():
+        first, told = handed_in(front)
+        time.sleep(LONG_S)
+        second, also_told = handed_in(front)
+        assert told.wait(10)
+        assert also_told.wait(LONG_S / 2)
+    assert isinstance(first.outcome, FAULTS) and isinstance(second.outcome, FAULTS)
+    assert not front.accept(new_job()).replayed
+    front.close()
+    bell.close()
+    ledger.close()
+    other.close()
 
 
 def test_a_disk_that_fails_refuses_whom_it_was_needed_for(front: Front, ledger: Brittle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,3 +139,8 @@ def test_settings_are_told_without_secrets(settings: Settings, tmp_path: Path) -
 def test_a_url_loses_what_could_open_it(url: str) -> None:
     """User, password, query and fragment."""
     assert without_login(url) == "redis://h:1/0"
+
+
+def test_a_path_keeps_its_slashes() -> None:
+    """The address of a file has no host, and three slashes or four."""
+    assert without_login("sqlite:////srv/data/ledger.db") == "sqlite:////srv/data/ledger.db"

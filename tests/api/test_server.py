@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,11 @@ def served(data: Path, broker: str) -> Iterator[str]:
     port = free_port()
     server = start(data, API_KEY=KEY, API_PORT=str(port), REDIS_URL=broker)
     base = f"http://127.0.0.1:{port}"
-    ready(base)
+    try:
+        ready(base)
+    except BaseException:
+        server.kill()
+        raise
     yield base
     began = time.monotonic()
     status, printed = stop(server)
@@ -252,3 +256,81 @@ def test_a_key_is_made_once_and_printed_once(data: Path) -> None:
     ready(f"http://127.0.0.1:{port}")
     assert key not in stop(server)[1]
     assert file.read_text().strip() == key
+
+
+@pytest.fixture
+def crowd(served: str) -> Iterator[Callable[[bytes, int], list[socket.socket]]]:
+    """Opens connections that each send the same bytes, and leaves them open until the end."""
+    url, opened = httpx.URL(served), list[socket.socket]()
+
+    def come(sent: bytes, count: int) -> list[socket.socket]:
+        for _ in range(count):
+            opened.append(socket.create_connection((url.host, url.port or 80), timeout=20))
+            opened[-1].sendall(sent)
+        return opened
+
+    yield come
+    for each in opened:
+        each.close()
+
+
+def slowest_s(client: httpx.Client) -> float:
+    """Of some requests that threads answer."""
+    took = []
+    for _ in range(10):
+        began = time.monotonic()
+        assert client.get("/jobs").status_code == 200
+        took.append(time.monotonic() - began)
+    return max(took)
+
+
+BEGUN = {
+    "silent": b"",
+    "a letter": b"P",
+    "half a head": b"GET /jobs HTTP/1.1\r\nHost: here\r\nX-Slow: ",
+    "half a small body": b"POST /feedback HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\n12345",
+    "half a plain body": b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{",
+}
+
+
+@pytest.mark.parametrize("begun", BEGUN.values(), ids=BEGUN)
+def test_those_who_send_slowly_hold_up_nobody(
+    client: httpx.Client, crowd: Callable[[bytes, int], list[socket.socket]], begun: bytes
+) -> None:
+    """Three hundred of them, more than there are threads."""
+    crowd(begun, 300)
+    time.sleep(0.2)
+    assert slowest_s(client) < 2
+
+
+def test_strangers_with_large_bodies_hold_up_others_for_a_moment(
+    client: httpx.Client, crowd: Callable[[bytes, int], list[socket.socket]]
+) -> None:
+    """A large body is read as it comes, by a thread; who has no token is not waited for."""
+    crowd(b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Type: text/csv\r\nContent-Length: 1000000\r\n\r\nx1,x2\n", 300)
+    assert slowest_s(client) < 6
+
+
+def test_those_who_never_close_hold_up_nobody(client: httpx.Client, crowd: Callable[[bytes, int], list[socket.socket]]) -> None:
+    """Each was told that its connection is closed, and keeps its end open."""
+    crowd(b"GET /livez HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n", 30)
+    assert slowest_s(client) < 1
+
+
+def test_more_connections_than_there_is_room_for_shut_nobody_out(
+    client: httpx.Client, crowd: Callable[[bytes, int], list[socket.socket]]
+) -> None:
+    """Whoever has rested longest makes room."""
+    crowd(b"", 1_500)
+    assert slowest_s(client) < 2
+
+
+def test_a_head_that_does_not_come_is_408_and_an_endless_one_431(
+    crowd: Callable[[bytes, int], list[socket.socket]],
+) -> None:
+    """And the connection is closed."""
+    (late,) = crowd(b"GET / HTTP/1.1\r\n", 1)
+    long = crowd(b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000, 1)[-1]
+    assert long.recv(4096).startswith(b"HTTP/1.1 431 ")
+    assert late.recv(4096).startswith(b"HTTP/1.1 408 ")
+    assert late.recv(4096) == b""

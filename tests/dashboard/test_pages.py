@@ -78,7 +78,7 @@ def test_the_first_page_tells_the_story_in_one_look(show: Shown, story: Database
         "accuracy 0.950",
         "floor 0.7",
         "0 jobs",
-        "database ok",
+        "database: It answers.",
         "mended",
     ):
         assert part in said, part

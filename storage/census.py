@@ -1,0 +1,82 @@
+"""All jobs that there ever were, counted by kind, queue and status, without reading the old ones again and again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, select, union_all
+
+from storage.dialects import fetch
+from storage.ids import first_id
+from storage.schema import jobs, pruned
+
+Key = tuple[str, str, str]  # kind, queue, status
+LATE_S = 60.0  # by which a job may be committed after the moment in its id, or another host's clock may be behind
+MOST_S = 600.0  # an older job that is still open has all of them counted: it could be pruned before it is settled
+# `|| ''` keeps SQLite from walking all ids in their order until one is open
+_OLDEST = (
+    "SELECT min(id || '') FROM jobs WHERE status = 'queued' UNION ALL SELECT min(id || '') FROM jobs WHERE status = 'running'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Jobs of one kind, queue and status: how many, and how often they were retried."""
+
+    kind: str
+    queue: str
+    status: str
+    count: int
+    retries: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    count: Counter[Key]
+    retries: Counter[Key]
+
+    def plus(self, rows: Iterable[Any]) -> _Totals:
+        count, retries = self.count.copy(), self.retries.copy()
+        for kind, queue, status, number, again in rows:
+            count[kind, queue, status] += int(number)
+            retries[kind, queue, status] += int(again)
+        return _Totals(count, retries)
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What is counted for good: jobs before an id, all of which have ended, and those pruned. Pruning moves one to the other."""
+
+    until: str
+    totals: _Totals
+
+
+class Census:
+    """Counts all jobs; what has ended is counted once. Safe to share between threads.
+
+    `metrics` are asked for every few seconds, and a group-by over a million jobs is 0.7 s of CPU.
+    """
+
+    def __init__(self) -> None:
+        self._settled: _Settled | None = None
+
+    def take(self, tx: Connection, now: float) -> list[Count]:
+        """All jobs, those in the ledger and those pruned from it, at `now` (epoch seconds)."""
+        before, recent = self._settled, first_id(now - LATE_S)
+        known = before is not None and first_id(now - MOST_S) <= before.until <= recent
+        kept = before if before is not None and known else _Settled("", _Totals(Counter(), Counter()))
+        until = max(kept.until, min([recent, *(row[0] for row in fetch(tx, _OLDEST) if row[0])]))
+        settled = kept.totals.plus(_counted(tx, jobs.c.id >= kept.until, jobs.c.id < until, and_pruned=not known))
+        self._settled = _Settled(until, settled)
+        totals = settled.plus(_counted(tx, jobs.c.id >= until))
+        return [Count(*key, totals.count[key], totals.retries[key]) for key in sorted(totals.count)]
+
+
+def _counted(tx: Connection, *where: ColumnElement[bool], and_pruned: bool = False) -> list[Any]:
+    """Rows of kind, queue, status, count and retries; the pruned in the same statement, for pruning moves jobs to them."""
+    group = (jobs.c.kind, jobs.c.queue, jobs.c.status)
+    query = select(*group, func.count(), func.sum(jobs.c.failures)).where(*where).group_by(*group)
+    return list(tx.execute(union_all(query, select(pruned)) if and_pruned else query).all())
