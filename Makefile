@@ -9,7 +9,7 @@ RUN := .venv/bin/python
 UV := PYTHONPATH=.boot UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy $(PYTHON) -m uv
 PYTEST_ARGS ?=
 
-.PHONY: help demo up test check format backup restore bench bench-learning profile chaos soak drill reproduce env lock clean
+.PHONY: help demo up test check format backup restore bench bench-learning profile chaos soak attack drill reproduce env lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name what; do \
@@ -50,6 +50,9 @@ chaos: .venv/.dev  ## the fault suite: what is done to the stack, and that no ac
 
 soak: .venv/.dev  ## 15 minutes at 80 jobs/s: memory and open files of every process (SOAK_ARGS="--minutes 5")
 	@$(RUN) -m benchmarks.chaos.soak $(SOAK_ARGS)
+
+attack: .venv/.dev  ## attacks on a running stack, each with its verdict: docs/security.md
+	@$(RUN) -m pytest -v --no-header tests/security $(PYTEST_ARGS)
 
 drill: .venv/.dev  ## load, backup, kill, wipe, restore: is everything there? (DRILL_ARGS="--ledger sqlite")
 	@$(RUN) -m benchmarks.drills $(DRILL_ARGS)

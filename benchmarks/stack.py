@@ -86,7 +86,8 @@ class Stack:
             return False
 
     def _complete(self) -> bool:
-        status = self.client().get("/model-status").json()
+        with self.client() as client:
+            status = client.get("/model-status").json()
         return bool(status.get("version")) and bool(self._said("✓ quarantine"))
 
     def _said(self, text: str) -> bool:

@@ -88,6 +88,8 @@ def _run(asked: argparse.Namespace, chosen: settings.Settings) -> int:
     os.umask(0o077)
     home = Home(chosen.data_dir)
     _check_ports(chosen)
+    if chosen.api_key is None:
+        home.kept_secret("api_key")  # the API would print it, and its output is a log
     own_broker = None if chosen.redis_url else broker.prepare(home)
     plan = stack.build(chosen, home, own_broker)
     console = Console()

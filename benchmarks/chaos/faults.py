@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import shutil
@@ -238,14 +239,17 @@ def registry_away(scene: Scene) -> None:
 
 
 def disk_full(scene: Scene) -> None:
+    """Every byte that is left is taken for ten seconds; there may be none, where the stack itself was quicker."""
     filler = scene.stack.data / "filler"
-    with filler.open("wb") as file:
-        try:
+    try:
+        with filler.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(1 << 20))
-        except OSError:
-            time.sleep(10.0)
-    filler.unlink()
+    except OSError as full:
+        if full.errno != errno.ENOSPC:
+            raise
+    time.sleep(10.0)
+    filler.unlink(missing_ok=True)
 
 
 def power_cut(scene: Scene) -> None:
