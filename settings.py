@@ -134,6 +134,9 @@ class Settings(BaseSettings):
     max_body_mb: int = Field(64, ge=1, le=4096, description="largest request body in MiB")
     max_queued: int = Field(100_000, ge=1, description="jobs that may wait before a POST is 429")
     no_model_wait_s: float = Field(60.0, ge=0, le=86_400, description="seconds a prediction waits for a first champion")
+    proxy_hops: int = Field(
+        0, ge=0, le=5, description="proxies before API and dashboard whose X-Forwarded-* are believed, 0 to 5"
+    )
     rate_limit: str = Field("", description="requests per token, as 100/minute; empty: none")
     retention_days: float = Field(90.0, gt=0, description="days that finished jobs are kept")
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from flask import Flask, Response, g, request
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api import (
     auditing,
@@ -64,6 +65,8 @@ def create_app(settings: Settings, database: Database, redis_url: str, clock: Ca
     errors.install(app)
     app.before_request(_begin)
     app.after_request(_end)
+    if hops := settings.proxy_hops:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]
     return app
 

@@ -28,7 +28,8 @@ def main() -> int:
         wanted = "expected a password of your own (`make env` writes one), or DASHBOARD_HOST=127.0.0.1."
         print(f"DASHBOARD_PASSWORD is unset while DASHBOARD_HOST={settings.dashboard_host} is open: {wanted}", file=sys.stderr)
         return 2
-    doors = Middleware(Door, sessions=Sessions(password_of(settings), time.time), lockout=Lockout(time.monotonic))
+    sessions, lockout = Sessions(password_of(settings), time.time), Lockout(time.monotonic)
+    doors = Middleware(Door, sessions=sessions, lockout=lockout, proxy_hops=settings.proxy_hops)
     st.App(SCRIPT, middleware=[doors]).run(config=options(settings))
     return 0
 

@@ -34,10 +34,14 @@ SAFE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "
 
 
 class Door:
-    """Lets those with a session through; answers /login and /logout itself."""
+    """Lets those with a session through; answers /login and /logout itself.
 
-    def __init__(self, app: ASGIApp, sessions: Sessions, lockout: Lockout) -> None:
-        self._app, self._sessions, self._lockout = app, sessions, lockout
+    Args:
+        proxy_hops: how many proxies stand before it, whose word about the client's address and scheme is taken.
+    """
+
+    def __init__(self, app: ASGIApp, sessions: Sessions, lockout: Lockout, proxy_hops: int = 0) -> None:
+        self._app, self._sessions, self._lockout, self._hops = app, sessions, lockout, proxy_hops
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request here, or hand it on."""
@@ -76,7 +80,7 @@ class Door:
             if len(body) > MOST_BYTES:
                 return PlainTextResponse("The form is too large.", 413)
         form = parse_qs(body.decode("utf-8", "replace"))
-        address, target = request.client.host if request.client else "", _inside(form.get("next", [""])[0])
+        address, target = self._address(request), _inside(form.get("next", [""])[0])
         if wait := self._lockout.wait_s(address):
             again = math.ceil(wait)
             said = f"Too many wrong passwords. Try again in {again} s."
@@ -87,10 +91,18 @@ class Door:
         self._lockout.succeeded(address)
         secret, until = self._sessions.begin()
         answer = RedirectResponse(target, 303)
-        secure = request.url.scheme == "https"
+        secure = (self._forwarded(request, "x-forwarded-proto") or request.url.scheme) == "https"
         value = f"{secret}.{until:.0f}"  # the end is told to the page; it is held to here
         answer.set_cookie(COOKIE, value, int(SESSION_S), httponly=True, samesite="lax", secure=secure)
         return answer
+
+    def _address(self, request: Request) -> str:
+        return self._forwarded(request, "x-forwarded-for") or (request.client.host if request.client else "")
+
+    def _forwarded(self, request: Request, header: str) -> str:
+        """What the outermost of our proxies says; what stands before that in the list anybody may have written."""
+        told = [each.strip() for value in request.headers.getlist(header) for each in value.split(",")]
+        return told[-self._hops] if 0 < self._hops <= len(told) else ""
 
     def _leave(self, request: Request) -> Response:
         if not _same_site(request.headers):

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.error import URLError
+from urllib.parse import quote
 
 from embedded.broker import Broker
 from embedded.home import Home, write_private
@@ -151,10 +152,13 @@ def _mlflow(settings: Settings, home: Home, env: dict[str, str]) -> Group:
         "MLFLOW_CONFIGURE_LOGGING": "false",
     }
     url = f"http://127.0.0.1:{settings.mlflow_port}"
+    # mode=rw and the driver's name: a page that comes back while the store is away makes no empty one in its place, whose
+    # journal would spoil the true one
+    uri = f"sqlite+pysqlite:///file:{quote(str(store / 'mlflow.db'))}?mode=rw&uri=true"
     write_private(store / "logging.json", json.dumps(_log_config(settings)))
     page = _python(
         "mlflow", _answers(f"{url}/health"), quiet,
-        "mlflow", "server", "--backend-store-uri", f"sqlite:///{store / 'mlflow.db'}",
+        "mlflow", "server", "--backend-store-uri", uri,
         "--artifacts-destination", str(store / "artifacts"),
         "--host", "127.0.0.1", "--port", str(settings.mlflow_port), "--workers", "1",
         "--uvicorn-opts", f"--log-config {shlex.quote(str(store / 'logging.json'))}",

@@ -88,8 +88,9 @@ class MlflowRegistry:
             raise ValueError("expected an MLflow URI that starts with http://, https:// or sqlite:///")
         if not self._remote and artifact_root is None:
             raise ValueError("an MLflow store in SQLite needs an artifact_root")
-        self._uri = uri
         self._store = None if self._remote else Path(uri.removeprefix(SQLITE))
+        # mode=rw: a file that is away is not made anew; the driver's name: nor is its folder, by MLflow
+        self._uri = uri if self._store is None else f"sqlite+pysqlite:///file:{quote(str(self._store))}?mode=rw&uri=true"
         self._artifact_root = None if self._remote else artifact_root
         self._connected: MlflowClient | None = None
         self._watched = None if self._store is None else Unchanged(self._store)
@@ -173,8 +174,7 @@ class MlflowRegistry:
         """MLflow's client, with its global tracking URI set to ours.
 
         Raises:
-            RegistryDown: the store cannot be opened, or its file is away: MLflow would make an empty one in its place, and what
-                it had not finished writing there spoils the true one when that comes back.
+            RegistryDown: the store cannot be opened, or its file is away, which MLflow would wait a minute for.
         """
         if self._store is not None:
             try:

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skops.io
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from registry.memory import MemoryRegistry
 from registry.mlflow_registry import EXPERIMENT, MlflowRegistry
@@ -180,6 +182,20 @@ def test_only_prepare_makes_a_store(tmp_path: Path, upload: Uploads) -> None:
     assert list((tmp_path / "store").iterdir()) == []
 
 
+def test_what_mlflow_opens_makes_no_file_and_no_folder(tmp_path: Path) -> None:
+    """Not even where the store went away just after it was looked at: an empty one in its place would spoil it."""
+    away = tmp_path / "a folder, 100 %" / "mlflow.db"
+    registry = MlflowRegistry(f"sqlite:///{away}", tmp_path / "artifacts")
+    engine = create_engine(registry._uri)
+    with pytest.raises(OperationalError), engine.connect():
+        pass
+    assert list(tmp_path.iterdir()) == []
+    registry.prepare()
+    with engine.connect() as store:
+        assert store.execute(text("SELECT count(*) FROM experiments")).scalar_one() > 0
+    engine.dispose()
+
+
 def test_a_store_that_breaks_while_it_is_used_is_down(mlflow_registry: MlflowRegistry, upload: Uploads) -> None:
     """Its database's own error comes wrapped as a bad request of ours, and is none."""
     mlflow_registry.register(upload("broken", "a"))
@@ -219,7 +235,7 @@ def test_importing_and_pinging_does_not_import_mlflow(mlflow_registry: MlflowReg
     """It costs 3 s and 160 MB, which a process that only watches must not pay."""
     code = (
         "import sys; from pathlib import Path; from registry.mlflow_registry import MlflowRegistry;"
-        f"MlflowRegistry({mlflow_registry._uri!r}, Path('.')).ping();"
+        f"MlflowRegistry({f'sqlite:///{mlflow_registry._store}'!r}, Path('.')).ping();"
         "sys.exit(any(name in sys.modules for name in ('mlflow', 'sklearn', 'numpy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

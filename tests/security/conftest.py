@@ -14,7 +14,7 @@ from benchmarks.stack import Stack
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Up, with a first champion."""
-    made = Stack(tmp_path_factory.mktemp("attacked"), PROBLEMS_DIR="", WORKER_CONCURRENCY="1", MAX_BODY_MB="32")
+    made = Stack(tmp_path_factory.mktemp("attacked"), PROBLEMS_DIR="", WORKER_CONCURRENCY="1", MAX_BODY_MB="32", PROXY_HOPS="1")
     try:
         made.start()
         yield made
