@@ -24,11 +24,14 @@ class Missing(RuntimeError):
 class Postgres:
     """A PostgreSQL server of our own in `folder`; as root it runs as the user `postgres`.
 
+    Args:
+        settings: of the server, name and value, beside its own.
+
     Raises:
         Missing: there are no PostgreSQL programs here.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
         if not found and not shutil.which("initdb"):
             raise Missing("no PostgreSQL programs (initdb, postgres)")
@@ -39,6 +42,7 @@ class Postgres:
         if self._as:
             shutil.chown(folder, "postgres")
         self._run("initdb", "-D", str(folder / "db"), "-U", "postgres", "-A", "trust", "--no-sync")
+        self._settings = {"max_connections": "200", **settings}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -55,7 +59,8 @@ class Postgres:
     def start(self) -> None:
         """Start it and wait until it takes connections; after a kill it recovers first."""
         options = ["-D", str(self.folder / "db"), "-p", str(self.port), "-k", str(self.folder), "-h", "127.0.0.1"]
-        command = [*self._as, str(self._bin / "postgres"), *options, "-c", "max_connections=200"]
+        options += [each for name, value in self._settings.items() for each in ("-c", f"{name}={value}")]
+        command = [*self._as, str(self._bin / "postgres"), *options]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
         ask = [str(self._bin / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]

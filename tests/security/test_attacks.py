@@ -20,7 +20,7 @@ from storage.database import Database
 from storage.schema import jobs
 from tests.security import hostile
 
-pytestmark = pytest.mark.usefixtures("unharmed")
+pytestmark = [pytest.mark.attack, pytest.mark.usefixtures("unharmed")]
 WAIT = {"Prefer": "wait=60"}
 
 

@@ -17,6 +17,7 @@ from benchmarks.stack import Stack, until
 from embedded.ports import free_port
 from tests.architecture.law import ROOT
 
+pytestmark = pytest.mark.attack
 CADDYFILE = ROOT / "deploy" / "edge" / "Caddyfile"
 
 
@@ -50,7 +51,7 @@ class Edge:
 
     def client(self, name: str = "localhost", trust: ssl.SSLContext | bool | None = None) -> httpx.Client:
         """Speaks HTTPS to one of the three names."""
-        client = httpx.Client(
+        return httpx.Client(
             base_url=f"https://127.0.0.1:{self.https}",
             headers={"Host": name},
             verify=self.trust if trust is None else trust,
@@ -58,7 +59,6 @@ class Edge:
             trust_env=False,
             event_hooks={"request": [lambda request: request.extensions.update(sni_hostname=name)]},
         )
-        return client
 
 
 @pytest.fixture(scope="module")
