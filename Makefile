@@ -9,7 +9,7 @@ RUN := .venv/bin/python
 UV := PYTHONPATH=.boot UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy $(PYTHON) -m uv
 PYTEST_ARGS ?=
 
-.PHONY: help demo up test check format backup restore bench bench-learning profile chaos soak attack audit drill reproduce env lock clean
+.PHONY: help demo up test check format backup restore bench bench-learning profile chaos soak attack fuzz audit drill reproduce env lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name what; do \
@@ -53,6 +53,9 @@ soak: .venv/.dev  ## 15 minutes at 80 jobs/s: memory and open files of every pro
 
 attack: .venv/.dev  ## attacks on a running stack, each with its verdict: docs/security.md
 	@$(RUN) -m pytest -v --no-header -m attack tests/security $(PYTEST_ARGS)
+
+fuzz: .venv/.dev  ## ten minutes of requests made from openapi.json, in every role: no 5xx, no answer it does not tell of (FUZZ_ARGS="--seconds 60")
+	@$(RUN) -m benchmarks.fuzz $(FUZZ_ARGS)
 
 audit: .boot/.done  ## known holes in what uv.lock names (asks the package index), and in the workflows
 	@$(UV) export --quiet --frozen --no-emit-project --format requirements.txt > .boot/requirements.txt

@@ -116,7 +116,7 @@ def _query(query: Query) -> dict[str, Any]:
 def _responses(route: Described, schemas: _Schemas) -> dict[str, Any]:
     refusals = {*route.refusals, *((401, 403, 429) if route.role else ()), *((400, 413, 415, 422) if route.bodies else ())}
     refusals |= {422} if route.query else set()
-    refusals |= {429, 503} if route.makes_job else set()
+    refusals |= {422, 429, 503} if route.makes_job else set()
     responses: dict[str, Any] = {}
     for status, told in route.answers.items():
         types = told.types if isinstance(told, Media) else ("application/json",) if told is not None else ()

@@ -43,6 +43,7 @@ class PredictBody(msgspec.Struct):
     "Predict rows.",
     bodies={JSON: PredictBody, CSV: None, PARQUET: None, ARROW: None},
     answers={202: JobView, 200: JobView},
+    refusals=(404,),
     query=(MODEL,),
     makes_job=True,
 )
