@@ -33,6 +33,7 @@ from storage.database import Database
 
 LOCAL_REDIS = "redis://127.0.0.1:6379/0"  # started on its own, without the embedded broker's address
 GRACE_S = 3
+KEPT, BURST = 4, 28  # connections to the ledger: each has files and a cache, and few are in use but for moments
 BUSY_S = 8.0  # a client that is told to come again is better off than one that gave up waiting, which mostly is after 10 s
 KEEPALIVE_S = 75
 CHUNK = 64 << 10
@@ -356,5 +357,5 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """The WSGI app, in the process that serves."""
-        database = Database(self._settings.ledger_url, pool_size=16, busy_s=BUSY_S)
+        database = Database(self._settings.ledger_url, pool_size=KEPT, burst=BURST, busy_s=BUSY_S)
         return create_app(self._settings, database, self._settings.redis_url or LOCAL_REDIS)

@@ -25,6 +25,7 @@ from benchmarks.house import generated, house, post, settle
 from problems.declaration import parse_problem
 from problems.rows import PackedRows
 from storage import jobs, labels, ledger, predictions, retention
+from storage.census import Census
 from storage.ids import first_id
 from storage.predictions import Logged
 from storage.schema import checks, detectors, models
@@ -50,7 +51,11 @@ def main() -> int:
     asked = parser.parse_args()
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="growth-"))
     print("| predictions | labels | checks | ledger, GB | bytes a prediction | check of 1,000 new labels, ms of CPU |", end="")
-    print(" overview of the queue, ms | newest 100 jobs, ms | pruning 200 jobs, ms (worst) |\n" + "|---" * 9 + "|")
+    print(
+        " overview of the queue, ms | newest 100 jobs, ms | newest dead job, ms | scrape: all jobs counted, ms (first) |",
+        end="",
+    )
+    print(" pruning 200 jobs, ms (worst) |\n" + "|---" * 11 + "|")
     try:
         with house(folder, parse_problem(MODEL, {**PROBLEM, "features": {"x1": "number", "x2": "number"}})) as room:
             _year(room, [int(each) for each in asked.predictions.split(",")])
@@ -165,12 +170,20 @@ def _measured(room: Room, size: int, end: float) -> str:
         head = tx.execute(select(models.c.head).where(models.c.name == MODEL)).scalar_one()
         tx.execute(update(detectors).where(detectors.c.model == MODEL).values(position=head))
         tx.execute(jobs_table.delete().where(jobs_table.c.id == job))
-    reads: list[Callable[[Any], object]] = [ledger.backlog, lambda tx: jobs.listed(tx, None, None, None, 100, None)]
-    queue_ms, list_ms = (_ms(lambda read=read: _read(room, read)) for read in reads)  # type: ignore[misc]
+    census, now = Census(), time.time()
+    first_ms = _once(lambda: _read(room, lambda tx: census.take(tx, now)))
+    reads: list[Callable[[Any], object]] = [
+        ledger.backlog,
+        lambda tx: jobs.listed(tx, None, None, None, 100, None),
+        lambda tx: jobs.listed(tx, None, "dead", None, 1, None),
+        lambda tx: census.take(tx, now),
+    ]
+    queue_ms, list_ms, dead_ms, census_ms = (_ms(lambda read=read: _read(room, read)) for read in reads)  # type: ignore[misc]
     pruned = [_once(lambda: _prune(room, end - YEAR_S + 90 * 86_400.0)) for _ in range(50)]
     cells = [
         f"{size:,}", f"{size // LABELLED:,}", f"{checked:,}", f"{bytes_now / 1e9:.2f}", f"{bytes_now / size:,.0f}",
-        f"{check_ms:.0f}", f"{queue_ms:.1f}", f"{list_ms:.1f}", f"{statistics.median(pruned):.0f} ({max(pruned):.0f})",
+        f"{check_ms:.0f}", f"{queue_ms:.1f}", f"{list_ms:.1f}", f"{dead_ms:.1f}", f"{census_ms:.1f} ({first_ms:.0f})",
+        f"{statistics.median(pruned):.0f} ({max(pruned):.0f})",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

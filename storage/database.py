@@ -54,15 +54,17 @@ class Database:
 
     Args:
         url: SQLAlchemy URL, `sqlite:///file` or `postgresql+psycopg://…`.
-        pool_size: connections kept open; as many again may be opened for a while.
+        pool_size: connections kept open.
+        burst: as many more may be opened for a moment (default: `pool_size`).
         busy_s: how long one queues up to write to SQLite, which has one writer at a time, before it gives up.
     """
 
-    def __init__(self, url: str, pool_size: int = 8, busy_s: float = BUSY_S) -> None:
+    def __init__(self, url: str, pool_size: int = 8, burst: int | None = None, busy_s: float = BUSY_S) -> None:
         pragmas = {"busy_timeout": int(busy_s * 1000)}
-        self.engine = _engine(url, pool_size, {**pragmas, "synchronous": "FULL"})
+        pool = (pool_size, pool_size if burst is None else burst)
+        self.engine = _engine(url, pool, {**pragmas, "synchronous": "FULL"})
         self.sqlite = self.engine.dialect.name == "sqlite"
-        self._lax = _engine(url, LAX_POOL, {**pragmas, "synchronous": "NORMAL"}, LAX)
+        self._lax = _engine(url, (LAX_POOL, LAX_POOL), {**pragmas, "synchronous": "NORMAL"}, LAX)
         self._busy_ms = pragmas["busy_timeout"]
         self._tidy_at = 0.0  # steady seconds
         self._wal = 0  # the write-ahead log whose name is known to be durable
@@ -145,10 +147,10 @@ class Database:
         self._lax.dispose()
 
 
-def _engine(url: str, pool_size: int, pragmas: Mapping[str, object], patience: Mapping[str, object] = PATIENCE) -> Engine:
+def _engine(url: str, pool: tuple[int, int], pragmas: Mapping[str, object], patience: Mapping[str, object] = PATIENCE) -> Engine:
     parsed = make_url(url)
     options: dict[str, Any] = {"json_serializer": to_json, "json_deserializer": msgspec.json.decode}
-    options |= {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": 10}
+    options |= {"pool_size": pool[0], "max_overflow": pool[1], "pool_timeout": 10}
     if parsed.get_backend_name() != "sqlite":
         engine = create_engine(url, connect_args=dict(patience), **options)
         _ping_the_idle(engine)

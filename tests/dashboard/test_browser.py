@@ -60,30 +60,6 @@ class Heard:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """`make demo`, once its story has been told; it stays up."""
-    folder = tmp_path_factory.mktemp("demo")
-    port = free_port()
-    ports = {name: str(free_port()) for name in ("API_PORT", "FLOWER_PORT", "MLFLOW_PORT")}
-    kept = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "DATABASE_URL", "API_KEY"}}
-    env = {**kept, **ports, "DASHBOARD_PORT": str(port), "DATA_DIR": str(folder / "data")}
-    output = folder / "output"
-    with output.open("wb") as file:
-        process = subprocess.Popen([sys.executable, "-m", "embedded", "demo"], cwd=ROOT, env=env, stdout=file, stderr=file)
-    try:
-        end = time.monotonic() + TOLD_S
-        while "It stays up" not in output.read_text():
-            assert process.poll() is None, output.read_text()
-            assert time.monotonic() < end, output.read_text()
-            time.sleep(0.5)
-        assert "The loop closed" in output.read_text(), output.read_text()
-        yield Demo(f"http://127.0.0.1:{port}", (folder / "data" / "dashboard_password").read_text().strip())
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
-
-
-@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """A Chromium of the machine's own; the test is skipped without one, and under CI=true it fails."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -95,6 +71,30 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def demo(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """`make demo`, once its story has been told; it stays up. Not begun where there is no browser to look at it."""
+    folder = tmp_path_factory.mktemp("demo")
+    port = free_port()
+    ports = {name: str(free_port()) for name in ("API_PORT", "FLOWER_PORT", "MLFLOW_PORT")}
+    kept = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "DATABASE_URL", "API_KEY"}}
+    env = {**kept, **ports, "DASHBOARD_PORT": str(port), "DATA_DIR": str(folder / "data")}
+    output = folder / "output"
+    with output.open("wb") as file:
+        process = subprocess.Popen([sys.executable, "-m", "embedded", "demo"], cwd=ROOT, env=env, stdout=file, stderr=file)
+    try:
+        end = time.monotonic() + TOLD_S
+        while not all(sign in output.read_text() for sign in ("It stays up", "✓ dashboard")):
+            assert process.poll() is None, output.read_text()
+            assert time.monotonic() < end, output.read_text()
+            time.sleep(0.5)
+        assert "The loop closed" in output.read_text(), output.read_text()
+        yield Demo(f"http://127.0.0.1:{port}", (folder / "data" / "dashboard_password").read_text().strip())
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
 
 
 @pytest.fixture
@@ -124,7 +124,8 @@ def settle(page: Page, title: str) -> None:
     expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
     expect(page.get_by_role("link", name="Log out")).to_be_visible()
     page.wait_for_load_state("networkidle")
-    drawn = "[...document.querySelectorAll('[data-testid=stVegaLiteChart]')].every(each => each.querySelector('canvas, svg'))"
+    charts = "[...document.querySelectorAll('[data-testid=stVegaLiteChart]')].filter(each => each.offsetParent)"
+    drawn = f"{charts}.every(each => each.querySelector('canvas, svg'))"
     page.wait_for_function(drawn)
     page.wait_for_timeout(500)
 
@@ -141,7 +142,9 @@ def keep_picture(page: Page, name: str) -> None:
 
 def test_nobody_gets_in_with_a_wrong_password(chromium: Browser, demo: Demo, heard: Heard) -> None:
     """The door says so, and shows nothing of the dashboard; the right one opens it, and a logout closes it again."""
-    page = chromium.new_context().new_page()
+    context = chromium.new_context()
+    heard.watch(context)
+    page = context.new_page()
     page.goto(demo.url)
     page.get_by_label("Password").fill("wrong")
     page.get_by_role("button", name="Log in").click()
@@ -150,6 +153,7 @@ def test_nobody_gets_in_with_a_wrong_password(chromium: Browser, demo: Demo, hea
     page = open_page(chromium, demo, heard)
     page.get_by_role("link", name="Log out").click()
     expect(page.get_by_label("Password")).to_be_visible()
+    assert heard.hosts == {demo.url.removeprefix("http://")}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -212,6 +216,7 @@ def test_an_admin_rolls_back(chromium: Browser, demo: Demo, heard: Heard) -> Non
     main = page.get_by_test_id("stMain")
     served = main.get_by_text(re.compile(r"^v\d+$")).first.inner_text()
     page.get_by_role("button", name="Roll back…").click()
+    expect(page.get_by_test_id("stDialog")).to_be_visible()
     keep_picture(page, "rollback")
     page.get_by_test_id("stDialog").get_by_role("button", name="Roll back", exact=True).click()
     expect(page.get_by_test_id("stDialog")).to_have_count(0)
