@@ -118,6 +118,7 @@ class ModelStatus(msgspec.Struct, frozen=True):
     last_check_at: datetime | None = None
     last_trained_at: datetime | None = None
     estimate: dict[str, Any] | None = None
+    labels: dict[str, Any] | None = None
 
 
 class Version(msgspec.Struct, frozen=True):

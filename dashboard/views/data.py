@@ -40,17 +40,17 @@ def _datasets() -> None:
         return
     rows = [
         [
-            f'<span class="mono" title="{words.plain(each.id)}">{words.plain(each.id[:8])}…</span>',
+            look.moment(each.created_at),
             words.plain(each.model),
             words.plain(each.source),
             f"{each.rows:,}",
             f"{each.rejected:,}",
             ", ".join(f"v{words.plain(version)}" for version in used.get(each.id, [])) or "no version yet",
-            look.moment(each.created_at),
+            f'<span class="mono" title="{words.plain(each.id)}">{words.plain(each.id[:8])}…</span>',
         ]
         for each in found
     ]
-    columns = ["dataset", "model", "source", "rows", "left out", "learnt by", "when"]
+    columns = ["when", "model", "source", "rows", "left out", "learnt by", "dataset"]
     look.table(columns, rows, "Datasets, newest first", numbers=(3, 4))
     if found.next_cursor and st.button("More datasets"):
         st.session_state["datasets_shown"] = min(100, len(found) + 40)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 import streamlit as st
 
@@ -107,10 +108,16 @@ def _figures(seen: Look) -> None:
             ("running", words.count(overview.running, "job"), ""),
             ("workers", f"{up} up", f"{len(workers) - up} silent" if up < len(workers) else ""),
             ("predictions", f"{overview.predictions_per_s:,.1f}/s", "over the last 10 s"),
-            ("labelled rows", f"{seen.model.rows:,}", "in the model's history"),
+            ("labelled rows", f"{seen.model.rows:,}", _coverage(seen.status.labels)),
             ("last check", look.moment(seen.status.last_check_at), f"every {words.seconds(seen.status.automation.interval_s)}"),
         ]
     )
+
+
+def _coverage(labels: dict[str, Any] | None) -> str:
+    """The share of the last days' predictions that got a label."""
+    share = (labels or {}).get("coverage")
+    return "in the model's history" if labels is None or share is None else f"{share:.0%} of {labels['days']} days' predictions"
 
 
 def _components(health: answers.Health) -> None:

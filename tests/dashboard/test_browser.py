@@ -204,7 +204,7 @@ def test_jobs_can_be_filtered_and_opened(chromium: Browser, demo: Demo, heard: H
     page.get_by_role("option", name="train", exact=True).click()
     expect(main.get_by_text("check", exact=True)).to_have_count(0)
     expect(main).to_contain_text("succeeded")
-    main.get_by_role("button", name="Open").first.click()
+    main.get_by_test_id("stButton").filter(has_text="Open").get_by_role("button").first.click()
     expect(main).to_contain_text("Result")
     keep_picture(page, "job")
 
