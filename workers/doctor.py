@@ -110,7 +110,7 @@ def _registry(signs: Sequence[Heartbeat]) -> Finding:
 def _queue(waiting: dict[str, tuple[int, float]], now: float) -> Finding:
     count = sum(length for length, _ in waiting.values())
     oldest = max((now - since for length, since in waiting.values() if length), default=0.0)
-    said = f"{count:,} jobs wait, the oldest for {oldest:,.0f} s"
+    said = f"{count:,} {'job' if count == 1 else 'jobs'} wait, the oldest for {oldest:,.0f} s"
     return Finding("queue", oldest < OLD_S, said, "Workers are down or too few: see workers, or scale them (--scale worker=N).")
 
 
