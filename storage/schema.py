@@ -35,6 +35,10 @@ def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Inde
     return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
 
 
+# Words of partial indexes: a query that wants one has to say the very same, for SQLite infers nothing from a parameter.
+OTHER_KINDS = "kind <> 'predict'"
+ENDED_BADLY = "status IN ('failed', 'dead', 'cancelled')"
+
 jobs = Table(
     "jobs",
     metadata,
@@ -67,8 +71,8 @@ jobs = Table(
     _partial("ix_jobs_queued", "next_publish_at", where="status = 'queued'"),
     _partial("ix_jobs_line", "queue", "id", where="status = 'queued'"),
     _partial("ix_jobs_running", "lease_until", where="status = 'running'"),
-    _partial("ix_jobs_other_kinds", "kind", "id", where="kind <> 'predict'"),
-    _partial("ix_jobs_ended_badly", "status", "id", where="status IN ('failed', 'dead', 'cancelled')"),
+    _partial("ix_jobs_other_kinds", "kind", "id", where=OTHER_KINDS),
+    _partial("ix_jobs_ended_badly", "status", "id", where=ENDED_BADLY),
     _partial("uq_jobs_lane", "lane", where="status = 'running' AND lane IS NOT NULL", unique=True),
 )
 

@@ -6,9 +6,10 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 
 from storage import champions, jobs, ledger
 from storage.database import Database
@@ -252,3 +253,20 @@ def test_the_oldest_open_job_of_a_model_is_found_whether_it_waits_or_runs(db: Da
         ledger.finish(tx, "w/1", [Outcome(old.id, "succeeded", result="1")], NOW)
         assert jobs.open_job(tx, "train", "default") == young.id
         assert jobs.open_job(tx, "check", "default") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [(None, "dead"), ("notify", "failed"), ("train", None), (None, "queued"), (None, "running"), ("train", "running")],
+)
+def test_few_jobs_among_many_are_found_by_an_index(db: Database, kind: str | None, status: str | None) -> None:
+    """SQLite takes a partial index only where the query says its very words; without, it walks through all that has ended."""
+    if not db.sqlite:
+        pytest.skip("PostgreSQL knows what follows from a parameter")
+    said: list[tuple[str, Any]] = []
+    with db.read() as tx:
+        event.listen(tx, "before_cursor_execute", lambda *given: said.append((given[2], given[3])))
+        jobs.listed(tx, kind, status, None, 20, None)
+        statement, values = said[-1]
+        plan = [row[3] for row in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert any("ix_jobs_" in step for step in plan), plan
