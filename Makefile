@@ -9,7 +9,7 @@ RUN := .venv/bin/python
 UV := PYTHONPATH=.boot UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy $(PYTHON) -m uv
 PYTEST_ARGS ?=
 
-.PHONY: help demo up test check format backup restore bench bench-learning profile chaos soak attack fuzz audit drill reproduce env lock clean
+.PHONY: help demo up test check format backup restore bench bench-learning profile chaos hosts soak attack fuzz audit drill reproduce env lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name what; do \
@@ -47,6 +47,9 @@ bench-learning: .venv/.dev  ## the loop over streams, beside never and always re
 
 chaos: .venv/.dev  ## the fault suite: what is done to the stack, and that no accepted job is lost (CHAOS_ARGS="--faults a,e --postgres")
 	@$(RUN) -m benchmarks.chaos $(CHAOS_ARGS)
+
+hosts: .venv/.dev  ## two hosts and the wire between them cut, slowed and healed while jobs run (root, ip, PostgreSQL's programs)
+	@$(RUN) -m benchmarks.chaos.hosts
 
 soak: .venv/.dev  ## 15 minutes at 80 jobs/s: memory and open files of every process (SOAK_ARGS="--minutes 5")
 	@$(RUN) -m benchmarks.chaos.soak $(SOAK_ARGS)
