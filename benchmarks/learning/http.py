@@ -28,7 +28,7 @@ def play(stream: Stream, problem: Problem, folder: Path, warm: int, chunk: int) 
     """
     stack = Stack(folder, CHECK_INTERVAL_SECONDS=DAY_S)
     try:
-        stack.start()
+        stack.start(champion=False)
         with stack.client(timeout_s=90.0) as http:
             client = Client(http)
             model = client.ask("PUT", f"/models/{problem.name}", json=declared(problem))
