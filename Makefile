@@ -9,7 +9,7 @@ RUN := .venv/bin/python
 UV := PYTHONPATH=.boot UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy $(PYTHON) -m uv
 PYTEST_ARGS ?=
 
-.PHONY: help demo up test check format backup restore bench bench-learning profile chaos hosts soak attack fuzz audit drill reproduce env lock clean
+.PHONY: help demo up test check format backup restore bench bench-learning profile chaos hosts soak attack fuzz audit drill reproduce release env lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name what; do \
@@ -70,6 +70,13 @@ drill: .venv/.dev  ## load, backup, kill, wipe, restore: is everything there? (D
 
 reproduce: .venv/.runtime  ## run a training again from its record, and compare the models byte for byte (DECISION=id)
 	@$(RUN) -m workers reproduce "$(DECISION)"
+
+release: .venv/.dev  ## the version into every file, the gate, a commit and a tag, wheel and SBOM in dist/ (VERSION=1.2.3)
+	@$(RUN) .ci/release.py "$(VERSION)"
+	@rm -rf dist
+	@$(UV) build --quiet --wheel --out-dir dist
+	@$(UV) export --quiet --frozen --no-dev --format cyclonedx1.5 > dist/continual-ml-$(VERSION).cdx.json
+	@ls dist
 
 env:  ## write .env with fresh secrets for docker compose; never overwrites one
 	@$(PYTHON) .ci/fresh_env.py
