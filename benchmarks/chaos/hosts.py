@@ -11,32 +11,26 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 
-from benchmarks import processes
 from benchmarks.chaos import table
 from benchmarks.chaos.judge import Row, judge, records_of, wait_done
 from benchmarks.chaos.load import Load
-from benchmarks.chaos.servers import Missing, MlflowServer, Postgres
-from benchmarks.stack import ROOT, until
-from embedded.broker import find_server
-from embedded.ports import free_port
+from benchmarks.chaos.servers import Missing
+from benchmarks.parts import Parts
 
 NEAR, FAR = "10.77.9.1", "10.77.9.2"
 JOBS, RATE, LEASE_S = 2_400, 60.0, 10.0
 CUT_S, SLOW_S, DELAY_S = 15.0, 10.0, 0.2
 TAKEN_OVER_S = 30.0
-KEY, PASSWORD = "of-the-two-hosts", "of-the-broker"
 
 
 class Wire:
@@ -80,9 +74,9 @@ class Wire:
         """As before."""
         self._ip("link", "set", self._near, "up")
 
-    def over_there(self, *command: str) -> list[str]:
-        """The command, on the second host."""
-        return ["ip", "netns", "exec", self._name, *command]
+    def over_there(self) -> list[str]:
+        """What a command begins with that runs on the second host."""
+        return ["ip", "netns", "exec", self._name]
 
     def relay(self, port: int) -> None:
         """Let the second host reach a server of this one, on the same port."""
@@ -113,90 +107,15 @@ class Wire:
         subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
-class Hosts:
-    """The processes on both. A context: at its end they are gone."""
-
-    def __init__(self, folder: Path, wire: Wire) -> None:
-        self.folder, self.wire, self.data = folder, wire, folder / "data"
-        self.data.mkdir(mode=0o700)
-        self.port = free_port()
-        self.here: dict[str, subprocess.Popen[bytes]] = {}
-        self._after = ExitStack()
-
-    def __enter__(self) -> Hosts:
-        postgres, broker_port, mlflow = Postgres(self.folder / "postgres"), free_port(), MlflowServer(self.folder / "mlflow")
-        self._after.callback(postgres.remove)
-        self._after.callback(mlflow.remove)
-        postgres.start()
-        self._broker(broker_port)
-        mlflow.start()
-        for port in (postgres.port, broker_port, mlflow.port):
-            self.wire.relay(port)
-        self.ledger_url = postgres.url.replace("postgresql://", "postgresql+psycopg://")
-        near, far = (self._env(host, postgres.port, broker_port, mlflow.port) for host in ("127.0.0.1", NEAR))
-        subprocess.run([sys.executable, "-m", "workers", "prepare"], env=near, cwd=ROOT, check=True, capture_output=True)
-        self._start("api", near, sys.executable, "-m", "api")
-        for role in ("sweeper", "beat"):
-            self.here[role] = self._start(role, near, sys.executable, "-m", "workers", role)
-        for role in ("predict", "general", "quarantine", "sweeper", "beat"):
-            self._start(f"far-{role}", far, *self.wire.over_there(sys.executable, "-m", "workers", role))
-        until(self._serves, 120, "a champion serves")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._after.close()
-
-    def client(self) -> httpx.Client:
-        """Someone with the key."""
-        headers = {"Authorization": f"Bearer {KEY}"}
-        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=30, trust_env=False)
-
-    def _env(self, host: str, postgres: int, broker: int, mlflow: int) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return {
-            **kept,
-            "DATA_DIR": str(self.data),
-            "API_KEY": KEY,
-            "API_PORT": str(self.port),
-            "DATABASE_URL": f"postgresql://postgres@{host}:{postgres}/postgres",
-            "REDIS_URL": f"redis://:{PASSWORD}@{host}:{broker}/0",
-            "MLFLOW_TRACKING_URI": f"http://{host}:{mlflow}",
-            "CHECK_INTERVAL_SECONDS": "2",
-            "JOB_LEASE_S": f"{LEASE_S:g}",
-            "OMP_NUM_THREADS": "1",
-        }
-
-    def _broker(self, port: int) -> None:
-        options = ["--port", str(port), "--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", ""]
-        self._start("broker", {}, find_server().path, *options)
-
-    def _start(self, name: str, env: dict[str, str], *command: str) -> subprocess.Popen[bytes]:
-        with (self.folder / f"{name}.log").open("wb") as log:
-            started = subprocess.Popen(command, env=env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
-        self._after.callback(_end, started)
-        return started
-
-    def _serves(self) -> bool:
-        try:
-            with self.client() as client:
-                return bool(client.get("/model-status").json().get("version"))
-        except httpx.HTTPError:
-            return False
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    processes.kill(processes.tree([process.pid]))
-    process.wait(10)
-
-
 def main() -> int:
     """Play it; 0 if everything was kept."""
     folder = Path(tempfile.mkdtemp(prefix="hosts-"))
     folder.chmod(0o711)  # PostgreSQL's own user has to get in
     row = Row("hosts", "ours", notes=["workers on another host, PostgreSQL"])
     try:
-        with Wire() as wire, Hosts(folder, wire) as hosts:
-            over_s = _play(wire, hosts, row)
+        with Wire() as wire, Parts(folder, LEASE_S) as parts:
+            _start(wire, parts)
+            over_s = _play(wire, parts, row)
     except Missing as missing:
         print(f"not possible here: {missing}")
         return 2
@@ -210,9 +129,21 @@ def main() -> int:
     return 0 if row.kept and over_s <= TAKEN_OVER_S else 1
 
 
-def _play(wire: Wire, hosts: Hosts, row: Row) -> float:
+def _start(wire: Wire, parts: Parts) -> None:
+    for port in parts.servers:
+        wire.relay(port)
+    parts.prepare()
+    parts.start_python("api", "api")
+    for role in ("sweeper", "beat"):
+        parts.start_python(role, "workers", role)
+    for role in ("predict", "general", "quarantine", "sweeper", "beat"):
+        parts.start_python(f"far-{role}", "workers", role, host=NEAR, before=wire.over_there())
+    parts.until_served()
+
+
+def _play(wire: Wire, parts: Parts, row: Row) -> float:
     """Seconds until the second host's beat and sweeper had taken over."""
-    with hosts.client() as client:
+    with parts.client() as client:
         load = Load(client, JOBS, RATE, 0)
         load.start()
         time.sleep(3.0)
@@ -223,15 +154,15 @@ def _play(wire: Wire, hosts: Hosts, row: Row) -> float:
         time.sleep(SLOW_S)
         wire.delay_s = 0.0
         died_at = time.time()
-        for process in hosts.here.values():
-            process.send_signal(signal.SIGKILL)
+        parts.kill("sweeper")
+        parts.kill("beat")
         ended = time.monotonic()
         over_s = _until_checked(client, died_at)
         load.join()
         ids = [each.job_id for each in load.posted if each.job_id]
-        wait_done(hosts.ledger_url, ids, LEASE_S + 60.0)
+        wait_done(parts.ledger_url, ids, LEASE_S + 60.0)
         row.done_s = time.monotonic() - ended
-        with records_of(hosts.ledger_url, hosts.data / "artifacts") as records:
+        with records_of(parts.ledger_url, parts.data / "artifacts") as records:
             judge(row, load.posted, client, records)
     return over_s
 
