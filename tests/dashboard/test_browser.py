@@ -156,8 +156,7 @@ def test_nobody_gets_in_with_a_wrong_password(chromium: Browser, demo: Demo, hea
     assert heard.hosts == {demo.url.removeprefix("http://")}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize(("size", "scheme"), [(DESK, "light"), (PHONE, "dark")], ids=["desk, light", "phone, dark"])
 def test_every_page_is_whole_accessible_and_asks_no_other_host(
     chromium: Browser, demo: Demo, heard: Heard, size: tuple[int, int], scheme: str
 ) -> None:
