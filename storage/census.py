@@ -15,7 +15,7 @@ from storage.schema import jobs, pruned
 
 Key = tuple[str, str, str]  # kind, queue, status
 LATE_S = 60.0  # by which a job may be committed after the moment in its id, or another host's clock may be behind
-MOST_S = 600.0  # an older job that is still open has all of them counted: it could be pruned before it is settled
+MOST_S = 6 * 3600.0  # where a job is open for longer, all are counted each time: what came after it could be pruned uncounted
 # `|| ''` keeps SQLite from walking all ids in their order until one is open
 _OLDEST = (
     "SELECT min(id || '') FROM jobs WHERE status = 'queued' UNION ALL SELECT min(id || '') FROM jobs WHERE status = 'running'"
