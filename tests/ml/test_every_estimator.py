@@ -39,6 +39,7 @@ REFUSED = {  # nothing that can be declared makes them fit
     "CategoricalNB": "out of bounds",  # a category that it has not seen; with `scale` it meets negative values
     "ClassifierChain": "estimator",
     "RadiusNeighborsRegressor": "no finite value",
+    "TunedThresholdClassifierCV": "cannot be stored safely",  # with what scikit-learn notes of metadata, which we do not trust
     "StackingClassifier": ".py problem file",
     "StackingRegressor": ".py problem file",
     "VotingClassifier": ".py problem file",
