@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import secrets
 import sys
@@ -28,6 +29,7 @@ def main() -> int:
         wanted = "expected a password of your own (`make env` writes one), or DASHBOARD_HOST=127.0.0.1."
         print(f"DASHBOARD_PASSWORD is unset while DASHBOARD_HOST={settings.dashboard_host} is open: {wanted}", file=sys.stderr)
         return 2
+    importlib.import_module("dashboard.views.now")  # with all that charts need: the first visitor would wait a second for it
     sessions, lockout = Sessions(password_of(settings), time.time), Lockout(time.monotonic)
     doors = Middleware(Door, sessions=sessions, lockout=lockout, proxy_hops=settings.proxy_hops)
     st.App(SCRIPT, middleware=[doors]).run(config=options(settings))
