@@ -8,14 +8,14 @@ not tell of, and any route that opens without the token it asks for.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.stack import ROOT, Stack
+from benchmarks.stack import Stack
+from benchmarks.uv import UV, uv_env
 
 SCHEMATHESIS = "schemathesis==4.32.5"
 ROLES = ("admin", "operator", "client", "viewer", "nobody")
@@ -44,7 +44,7 @@ def main() -> int:
         stack.start()
         try:
             found = [role for role in roles if not _holds(stack, role, max(1, asked.seconds // len(roles)), asked.seed)]
-            said = _tracebacks(stack)
+            said = stack.tracebacks()
         finally:
             stack.stop()
     for role in roles:
@@ -56,14 +56,14 @@ def main() -> int:
 
 def _holds(stack: Stack, role: str, seconds: int, seed: int) -> bool:
     """Whether nothing was found in this role."""
-    program = [sys.executable, "-m", "uv", "tool", "run", "--quiet", "--from", SCHEMATHESIS, "schemathesis"]
+    program = [*UV, "tool", "run", "--quiet", "--from", SCHEMATHESIS, "schemathesis"]
     url = f"http://127.0.0.1:{stack.port}/openapi.json"
     options = ["--checks", ",".join(CHECKS), "--max-time", str(seconds), "--seed", str(seed), "--request-timeout", "70"]
     # an event stream ends with its job; Schemathesis reads it to the end, and some jobs wait
     options += ["--exclude-path-regex", "events$", "--warnings", "off"]
     header = [] if role == "nobody" else ["-H", f"Authorization: Bearer {_token(stack, role)}"]
     print(f"\n--- as {role}, {seconds} s", flush=True)
-    env = {**os.environ, "PYTHONPATH": str(ROOT / ".boot"), "NO_COLOR": "1"}
+    env = uv_env() | {"NO_COLOR": "1"}
     with tempfile.TemporaryDirectory() as scratch:
         return subprocess.run([*program, "run", url, *options, *header], cwd=scratch, env=env, check=False).returncode == 0
 
@@ -72,11 +72,6 @@ def _token(stack: Stack, role: str) -> str:
     with stack.client() as admin:
         made = admin.post("/tokens", json={"name": f"fuzz {role}", "role": role, "expires_at": None})
         return str(made.raise_for_status().json()["token"])
-
-
-def _tracebacks(stack: Stack) -> list[str]:
-    logs = sorted((stack.data / "logs").glob("*.log"))
-    return [file.name for file in logs if "Traceback (most recent call last)" in file.read_text(errors="replace")]
 
 
 if __name__ == "__main__":

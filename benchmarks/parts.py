@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 
@@ -25,15 +26,23 @@ class Parts:
     """Processes by name, and the stores that they share. A context: at its end all of them are gone.
 
     Args:
-        folder: what they write goes here; it must be open to PostgreSQL's own user.
         lease_s: JOB_LEASE_S.
+
+    Attributes:
+        folder: what they write; gone at the end.
+
+    Raises:
+        Missing: there are no PostgreSQL programs here.
     """
 
-    def __init__(self, folder: Path, lease_s: float) -> None:
-        self.folder, self.data, self._lease_s = folder, folder / "data", lease_s
+    def __init__(self, lease_s: float) -> None:
+        self._temporary = TemporaryDirectory(prefix="parts-", ignore_cleanup_errors=True)
+        self.folder, self._lease_s = Path(self._temporary.name), lease_s
+        self.folder.chmod(0o711)  # PostgreSQL's own user has to get in
+        self.data = self.folder / "data"
         self.data.mkdir(mode=0o700)
         self.port, self._broker_port = free_port(), free_port()
-        self._postgres, self._mlflow = Postgres(folder / "postgres"), MlflowServer(folder / "mlflow")
+        self._postgres, self._mlflow = Postgres(self.folder / "postgres"), MlflowServer(self.folder / "mlflow")
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._after = ExitStack()
 
@@ -50,6 +59,7 @@ class Parts:
         for name in list(self._running):
             self.kill(name)
         self._after.close()
+        self._temporary.cleanup()
 
     @property
     def servers(self) -> Sequence[int]:
@@ -59,7 +69,7 @@ class Parts:
     @property
     def ledger_url(self) -> str:
         """SQLAlchemy URL of the ledger, from here."""
-        return self._postgres.url.replace("postgresql://", "postgresql+psycopg://")
+        return self._postgres.ledger_url
 
     def client(self) -> httpx.Client:
         """Someone with the key."""

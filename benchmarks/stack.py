@@ -82,6 +82,14 @@ class Stack:
         until(lambda: self._said("\nReady after") or self._ended(), START_S, "the stack is ready")
         return not self._ended()
 
+    def logs(self) -> dict[str, str]:
+        """What each process has written, by the name of its file."""
+        return {file.name: file.read_text(errors="replace") for file in sorted((self.data / "logs").glob("*.log"))}
+
+    def tracebacks(self) -> dict[str, int]:
+        """How many faults that nobody foresaw each log tells of."""
+        return {name: count for name, log in self.logs().items() if (count := log.count("Traceback (most recent call last)"))}
+
     def answers(self) -> bool:
         """Whether the API serves."""
         try:

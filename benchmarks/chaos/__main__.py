@@ -108,8 +108,7 @@ def _play(fault: Fault, scene: Scene, load: Load, row: Row) -> None:
     fault.strike(scene)
     ended = time.monotonic()
     load.join()
-    ids = [each.job_id for each in load.posted if each.job_id]
-    wait_done(url, ids, scene.lease_s + MARGIN_S + scene.work_s)
+    wait_done(url, load.ids, scene.lease_s + MARGIN_S + scene.work_s)
     row.done_s = time.monotonic() - ended
     until(scene.stack.answers, 180, "the API serves")
     with scene.stack.client() as client, records_of(url, scene.stack.data / "artifacts", scene.aside) as records:

@@ -81,7 +81,7 @@ class _Project:
         self.run("up", "-d", "--no-recreate", "--no-build", "--scale", "worker=2")
         ended = time.monotonic()
         load.join()
-        self._wait_done({each.job_id for each in load.posted if each.job_id})
+        self._wait_done(set(load.ids))
         row.done_s = time.monotonic() - ended
         judge(row, load.posted, self.client, self)
         return row

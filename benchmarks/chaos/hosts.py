@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from contextlib import suppress
 
 import httpx
 
@@ -26,6 +23,7 @@ from benchmarks.chaos.judge import Row, judge, records_of, wait_done
 from benchmarks.chaos.load import Load
 from benchmarks.chaos.servers import Missing
 from benchmarks.parts import Parts
+from benchmarks.stack import until
 
 NEAR, FAR = "10.77.9.1", "10.77.9.2"
 JOBS, RATE, LEASE_S = 2_400, 60.0, 10.0
@@ -55,8 +53,8 @@ class Wire:
         self._ip("link", "set", self._far, "netns", self._name)
         self._ip("addr", "add", f"{NEAR}/24", "dev", self._near)
         self._ip("-n", self._name, "addr", "add", f"{FAR}/24", "dev", self._far)
-        for command in (("-n", self._name, "link", "set", "lo", "up"), ("-n", self._name, "link", "set", self._far, "up")):
-            self._ip(*command)
+        self._ip("-n", self._name, "link", "set", "lo", "up")
+        self._ip("-n", self._name, "link", "set", self._far, "up")
         self.join()
         self._thread.start()
         return self
@@ -93,15 +91,12 @@ class Wire:
         await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        with suppress(OSError):  # one end is gone: so is the other, in a moment
             while data := await reader.read(65_536):
                 await asyncio.sleep(self.delay_s)
                 writer.write(data)
                 await writer.drain()
-        except OSError:
-            pass  # one end is gone: so is the other, in a moment
-        finally:
-            writer.close()
+        writer.close()
 
     def _ip(self, *words: str) -> None:
         subprocess.run(["ip", *words], check=True, capture_output=True)
@@ -109,18 +104,14 @@ class Wire:
 
 def main() -> int:
     """Play it; 0 if everything was kept."""
-    folder = Path(tempfile.mkdtemp(prefix="hosts-"))
-    folder.chmod(0o711)  # PostgreSQL's own user has to get in
     row = Row("hosts", "ours", notes=["workers on another host, PostgreSQL"])
     try:
-        with Wire() as wire, Parts(folder, LEASE_S) as parts:
+        with Wire() as wire, Parts(LEASE_S) as parts:
             _start(wire, parts)
             over_s = _play(wire, parts, row)
     except Missing as missing:
         print(f"not possible here: {missing}")
         return 2
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     row.load = os.getloadavg()[0]
     print(table.HEAD)
     print(table.line(row))
@@ -159,8 +150,7 @@ def _play(wire: Wire, parts: Parts, row: Row) -> float:
         ended = time.monotonic()
         over_s = _until_checked(client, died_at)
         load.join()
-        ids = [each.job_id for each in load.posted if each.job_id]
-        wait_done(parts.ledger_url, ids, LEASE_S + 60.0)
+        wait_done(parts.ledger_url, load.ids, LEASE_S + 60.0)
         row.done_s = time.monotonic() - ended
         with records_of(parts.ledger_url, parts.data / "artifacts") as records:
             judge(row, load.posted, client, records)
@@ -170,18 +160,16 @@ def _play(wire: Wire, parts: Parts, row: Row) -> float:
 def _until_checked(client: httpx.Client, since: float) -> float:
     """Seconds until a check that was asked for after `since` (epoch seconds) has ended; infinite after a minute."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since + 1))
-    for _ in _every(0.5, 60.0):
+
+    def checked() -> bool:
         found = client.get("/jobs?kind=check&status=succeeded&limit=1").json()["jobs"]
-        if found and found[0]["created_at"] > stamp:
-            return time.time() - since
-    return float("inf")
+        return bool(found) and found[0]["created_at"] > stamp
 
-
-def _every(seconds: float, most: float) -> Iterator[None]:
-    end = time.monotonic() + most
-    while time.monotonic() < end:
-        yield
-        time.sleep(seconds)
+    try:
+        until(checked, 60.0, "a check of the second host's")
+    except TimeoutError:
+        return float("inf")
+    return time.time() - since
 
 
 if __name__ == "__main__":

@@ -47,6 +47,11 @@ class Load:
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     posted: list[Posted] = field(default_factory=list)
 
+    @property
+    def ids(self) -> list[str]:
+        """The jobs that were accepted so far."""
+        return [each.job_id for each in self.posted if each.job_id]
+
     def start(self) -> None:
         """Begin to post, in the background."""
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)

@@ -51,6 +51,11 @@ class Postgres:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     @property
+    def ledger_url(self) -> str:
+        """The same as SQLAlchemy wants it."""
+        return self.url.replace("postgresql://", "postgresql+psycopg://")
+
+    @property
     def pid(self) -> int:
         """The server's first process; as root that is the child of what was started."""
         file = self.folder / "db" / "postmaster.pid"

@@ -68,8 +68,7 @@ def _run(stack: Stack, load: Load) -> dict[str, list[Sample]]:
 
 def _judged(stack: Stack, load: Load) -> Row:
     load.join()
-    ids = [each.job_id for each in load.posted if each.job_id]
-    wait_done(stack.ledger_url, ids, 60.0)
+    wait_done(stack.ledger_url, load.ids, 60.0)
     row = Row("soak", "ours")
     with stack.client() as client, records_of(stack.ledger_url, stack.data / "artifacts") as records:
         judge(row, load.posted, client, records)

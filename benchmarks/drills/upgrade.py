@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import argparse
 import io
-import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 from pathlib import Path
 
@@ -35,19 +33,16 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1_200)
     parser.add_argument("--rate", type=float, default=20.0, help="jobs posted a second")
     asked = parser.parse_args()
-    folder, verdict = Path(tempfile.mkdtemp(prefix="upgrade-")), Verdict()
-    folder.chmod(0o711)  # PostgreSQL's own user has to get in
+    verdict = Verdict()
     try:
-        old = _tree(asked.old, folder / "old")
-        with Parts(folder, LEASE_S) as parts:
+        with Parts(LEASE_S) as parts:
+            old = _tree(asked.old, parts.folder / "old")
             _first(parts, old)
             _move(parts, "old", "new", ROOT, asked, verdict)
             _move(parts, "new", "back", old, asked, verdict)
     except Missing as missing:
         print(f"not possible here: {missing}")
         return 2
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return 0 if all(verdict.held) else 1
 
 
@@ -83,8 +78,7 @@ def _move(parts: Parts, before: str, after: str, tree: Path, asked: argparse.Nam
         parts.start_python(f"api {after}", "api", tree=tree)
         until(parts.serves, 60, "the API serves")
         load.join()
-        ids = [each.job_id for each in load.posted if each.job_id]
-        wait_done(parts.ledger_url, ids, DONE_S)
+        wait_done(parts.ledger_url, load.ids, DONE_S)
         row = Row("upgrade", "ours")
         with records_of(parts.ledger_url, parts.data / "artifacts") as records:
             judge(row, load.posted, client, records)

@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import processes
 from benchmarks.load import Accepting, Later
 from benchmarks.stack import ROOT, until
+from benchmarks.uv import UV, uv_env
 from embedded.ports import free_port
 
 FOREIGN = Path(__file__).parent / "foreign"
@@ -165,13 +166,11 @@ def _installed(key: str) -> Path:
     done = home / "requirements.txt"
     if done.exists() and done.read_text() == wanted.read_text():
         return home
-    uv = [sys.executable, "-m", "uv"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT / ".boot"), "UV_PYTHON_DOWNLOADS": "never", "UV_LINK_MODE": "copy"}
     for command in (
-        [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(home)],
-        [*uv, "pip", "install", "--quiet", "--python", str(home / "bin" / "python"), "--requirement", str(wanted)],
+        [*UV, "venv", "--quiet", "--clear", "--python", sys.executable, str(home)],
+        [*UV, "pip", "install", "--quiet", "--python", str(home / "bin" / "python"), "--requirement", str(wanted)],
     ):
-        ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=INSTALL_S, check=False)
+        ended = subprocess.run(command, env=uv_env(), capture_output=True, text=True, timeout=INSTALL_S, check=False)
         if ended.returncode:
             raise NotInstalled((ended.stderr.strip().splitlines() or ["no reason given"])[-1][:200])
     done.write_text(wanted.read_text())

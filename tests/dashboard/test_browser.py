@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 
 from embedded.ports import free_port
 from tests.architecture.law import ROOT
+from tests.needs import program
 
 pytestmark = pytest.mark.browser
 
@@ -62,13 +62,9 @@ class Heard:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """A Chromium of the machine's own; the test is skipped without one, and under CI=true it fails."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("Chromium is missing: apt-get install chromium")
-        pytest.skip("no Chromium on this machine")
+    found = program("chromium", "chromium-browser")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield browser
         browser.close()
 

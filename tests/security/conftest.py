@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -39,15 +38,10 @@ def stranger(stack: Stack) -> Iterator[httpx.Client]:
 @pytest.fixture
 def unharmed(stack: Stack, admin: httpx.Client) -> Iterator[None]:
     """Afterwards every process is still the one it was, a row is answered, and no log tells of a fault nobody foresaw."""
-    before, said = set(stack.mains()), _tracebacks(stack.data)
+    before, said = set(stack.mains()), stack.tracebacks()
+    assert stack.logs()
     yield
     job = admin.post("/predict", json={"instances": [[0.5, -0.5]]}, headers={"Prefer": "wait=30"}).json()
     assert job["status"] == "succeeded", job
     assert set(stack.mains()) == before
-    assert _tracebacks(stack.data) == said
-
-
-def _tracebacks(data: Path) -> int:
-    logs = [file.read_text(errors="replace") for file in sorted((data / "logs").glob("*.log"))]
-    assert logs
-    return sum(log.count("Traceback (most recent call last)") for log in logs)
+    assert stack.tracebacks() == said

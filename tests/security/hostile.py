@@ -11,6 +11,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.chaos.faults import JUNK
 from jobs.messages import Heard, celery_message
 
 OUT_OF_BOUNDS = 2**31 - 2
@@ -96,11 +97,7 @@ def messages(queue: str) -> list[bytes]:
     stranger = celery_message(Heard("predict", str(uuid.uuid4()), (str(uuid.uuid4()),), None), queue)
     headers: Any = stranger["headers"]
     return [
-        b"\x00\xff",
-        b"{}",
-        b"[]",
-        b"null",
-        b'{"body": "W10=", "headers": {"task": "predict", "id": "1"}, "properties": {}}',
+        *JUNK,
         msgspec.json.encode(stranger),
         msgspec.json.encode(stranger | {"properties": {"delivery_tag": []}}),
         msgspec.json.encode(stranger | {"headers": headers | {"task": "os.system"}}),

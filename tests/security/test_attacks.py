@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import socket
 import stat
@@ -162,20 +161,12 @@ def test_a_log_line_cannot_be_forged(stack: Stack, admin: httpx.Client) -> None:
     admin.post("/tokens", json={"name": evil, "role": "viewer", "expires_at": None})
     admin.get("/jobs", params={"model": evil})
     admin.get(f"/models/{evil!r}")
-    logs = "".join(file.read_text(errors="replace") for file in (stack.data / "logs").glob("*.log"))
+    logs = "".join(stack.logs().values())
     assert not re.search(r"(?m)^2026-01-01 ERROR all is lost", logs)
     assert "\x1b[31m" not in logs
 
 
 # ---- who may do what
-
-
-def test_a_token_is_guessed_slowly(stranger: httpx.Client, admin: httpx.Client) -> None:
-    """429 after some hundred wrong ones from an address; who has the right one does not notice."""
-    codes = [stranger.get("/jobs", headers={"Authorization": f"Bearer guess-{n}"}).status_code for n in range(450)]
-    assert codes[0] == 401
-    assert 429 in codes
-    assert admin.get("/jobs").status_code == 200
 
 
 def test_a_token_counts_in_the_header_only(stranger: httpx.Client, admin: httpx.Client) -> None:
@@ -189,15 +180,23 @@ def test_a_token_counts_in_the_header_only(stranger: httpx.Client, admin: httpx.
         {"headers": {"X-Api-Key": key}},
         {"auth": ("admin", key)},
     ]
-    # 429: a wrong one in the header counts as a guess, and the test before has made all that an address may make
-    assert {stranger.get("/jobs", **way).status_code for way in ways} <= {401, 429}
+    # before the test that guesses: one of these ways counts as a guess, and would be 429 after it
+    assert [stranger.get("/jobs", **way).status_code for way in ways] == [401] * len(ways)
+
+
+def test_a_token_is_guessed_slowly(stranger: httpx.Client, admin: httpx.Client) -> None:
+    """429 after some hundred wrong ones from an address; who has the right one does not notice."""
+    codes = [stranger.get("/jobs", headers={"Authorization": f"Bearer guess-{n}"}).status_code for n in range(450)]
+    assert codes[0] == 401
+    assert 429 in codes
+    assert admin.get("/jobs").status_code == 200
 
 
 def test_no_secret_stands_in_a_log_an_argument_or_an_answer(stack: Stack, stranger: httpx.Client, admin: httpx.Client) -> None:
     """The key and the broker's password, after all that was done to the stack before."""
     key = admin.headers["Authorization"].removeprefix("Bearer ")
     password = str(stack.broker().connection_pool.connection_kwargs["password"])
-    texts = [file.read_text(errors="replace") for file in (stack.data / "logs").glob("*.log")]
+    texts = [*stack.logs().values()]
     texts += [Path(f"/proc/{pid}/cmdline").read_bytes().decode() for pid in stack.mains()]
     texts += [stranger.get(path).text for path in ("/health", "/metrics", "/status", "/docs", "/openapi.json")]
     texts += [admin.get(path).text for path in ("/settings", "/overview", "/jobs?limit=100", "/tokens")]
@@ -254,25 +253,3 @@ def test_a_declaration_is_data(admin: httpx.Client, case: str) -> None:
     name = more.pop("name", "declared")
     answer = admin.put(f"/models/{name}", json=declared | more)
     assert answer.status_code in (404, 422), answer.text
-
-
-def test_a_swapped_model_file_never_serves(stack: Stack, admin: httpx.Client) -> None:
-    """Other bytes under the champion's name are refused by their hash: what is answered comes from no such file."""
-    files = [file for file in (stack.data / "artifacts" / "models").rglob("*") if file.is_file()]
-    assert files
-    kept = {file: (file.read_bytes(), file.stat().st_mode) for file in files}
-    hashes = {hashlib.sha256(content).hexdigest() for content, _ in kept.values()}
-    try:
-        for file in files:
-            file.chmod(0o600)
-            file.write_bytes(b"PK\x03\x04" + b"evil" * 1000)
-        broker = stack.broker()
-        broker.publish("models", "default")
-        answer = admin.post("/predict", json={"instances": [[1.0, 1.0]]}, headers={"Prefer": "wait=5"})
-        assert answer.status_code in (200, 202)
-        assert answer.json()["status"] != "dead"
-    finally:
-        for file, (content, mode) in kept.items():
-            file.write_bytes(content)
-            file.chmod(mode)
-    assert {hashlib.sha256(file.read_bytes()).hexdigest() for file in files} == hashes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 from benchmarks.stack import Stack, until
 from embedded.ports import free_port
 from tests.architecture.law import ROOT
+from tests.needs import program
 
 pytestmark = pytest.mark.attack
 CADDYFILE = ROOT / "deploy" / "edge" / "Caddyfile"
@@ -24,7 +24,7 @@ CADDYFILE = ROOT / "deploy" / "edge" / "Caddyfile"
 class Edge:
     """A Caddy that serves localhost, dashboard.localhost and flower.localhost."""
 
-    def __init__(self, folder: Path, program: str, stack: Stack) -> None:
+    def __init__(self, folder: Path, caddy: str, stack: Stack) -> None:
         self.http, self.https, self.folder = free_port(), free_port(), folder
         env = {
             **{name: os.environ[name] for name in ("PATH",) if name in os.environ},
@@ -37,7 +37,7 @@ class Edge:
             "EDGE_FLOWER": f"127.0.0.1:{stack.env['FLOWER_PORT']}",
             "MAX_BODY_MB": "1",
         }
-        command = [program, "run", "--config", str(CADDYFILE), "--adapter", "caddyfile"]
+        command = [caddy, "run", "--config", str(CADDYFILE), "--adapter", "caddyfile"]
         self.log = folder / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)
@@ -64,12 +64,7 @@ class Edge:
 @pytest.fixture(scope="module")
 def edge(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     """Skipped without a Caddy; under CI=true that fails."""
-    program = shutil.which("caddy")
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("Caddy is missing: apt-get install caddy")
-        pytest.skip("no Caddy on this machine")
-    made = Edge(tmp_path_factory.mktemp("edge"), program, stack)
+    made = Edge(tmp_path_factory.mktemp("edge"), program("caddy"), stack)
     yield made
     made.process.terminate()
     made.process.wait(20)

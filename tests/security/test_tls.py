@@ -19,16 +19,10 @@ from benchmarks.chaos.servers import Missing, Postgres
 from benchmarks.stack import Stack
 from embedded.ports import free_port
 from storage.database import Database
+from tests.needs import absent, program
 
 pytestmark = pytest.mark.attack
 PASSWORD = "of-the-broker"
-
-
-def absent(what: str) -> None:
-    """Skips; under CI=true fails."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 @dataclass(frozen=True)
@@ -60,8 +54,7 @@ class Authority:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    if shutil.which("openssl") is None:
-        absent("no openssl on this machine")
+    program("openssl")
     made = Authority(tmp_path_factory.mktemp("ca"))
     made.make()
     made.certify("server", "127.0.0.1")
@@ -71,13 +64,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="module")
 def broker(authority: Authority) -> Iterator[int]:
     """A Redis that speaks nothing but TLS; its port."""
-    program = shutil.which("redis-server")
-    if program is None:
-        absent("no redis-server on this machine")
     port = free_port()
     options = f"--port 0 --tls-port {port} --tls-auth-clients no --requirepass {PASSWORD} --save".split()
     files = ["--tls-cert-file", "server.pem", "--tls-key-file", "server.key", "--tls-ca-cert-file", "ca.pem"]
-    server = subprocess.Popen([str(program), *options, "", *files], cwd=authority.folder, stdout=subprocess.DEVNULL)
+    server = subprocess.Popen([program("redis-server"), *options, "", *files], cwd=authority.folder, stdout=subprocess.DEVNULL)
     time.sleep(0.5)
     if server.poll() is not None:
         absent("this redis-server was built without TLS")
@@ -133,9 +123,7 @@ def test_a_certificate_of_nobody_we_know_is_refused(authority: Authority, broker
     url = f"rediss://:{PASSWORD}@127.0.0.1:{broker}/0?ssl_cert_reqs=required"
     with redis.Redis.from_url(url) as client, pytest.raises(redis.ConnectionError, match="CERTIFICATE"):
         client.ping()
-    database = Database(
-        f"{postgres.url}?sslmode=verify-full&sslrootcert=system".replace("postgresql://", "postgresql+psycopg://")
-    )
+    database = Database(f"{postgres.ledger_url}?sslmode=verify-full&sslrootcert=system")
     with pytest.raises(OperationalError), database.read():
         pass
     database.close()
@@ -146,7 +134,7 @@ def test_nothing_gets_in_without_tls(broker: int, postgres: Postgres) -> None:
     with pytest.raises(redis.RedisError):
         plain.ping()
     plain.close()
-    database = Database(f"{postgres.url}?sslmode=disable".replace("postgresql://", "postgresql+psycopg://"))
+    database = Database(f"{postgres.ledger_url}?sslmode=disable")
     with pytest.raises(OperationalError, match="no encryption"), database.read():
         pass
     database.close()
