@@ -27,6 +27,15 @@ def builtin(threshold: float = DEFAULT_THRESHOLD) -> Problem:
     return _problem(BUILT_IN, threshold)
 
 
+def read_here() -> list[Problem]:
+    """The problems that a team has put beside the built-in one, as `problems/NAME.toml`.
+
+    Raises:
+        BrokenProblemFile: for the first file that cannot be used.
+    """
+    return [_problem(file) for file in sorted(BUILT_IN.parent.glob("[!._]*.toml")) if file != BUILT_IN]
+
+
 def read_problems(directory: Path) -> list[Problem]:
     """The problems in the folder's .toml and .py files, by name; a leading _ or . hides a file.
 

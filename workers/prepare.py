@@ -9,7 +9,7 @@ from loguru import logger
 from sqlalchemy import Connection
 
 from notify.other import OtherNotifier
-from problems.catalog import builtin, read_problems
+from problems.catalog import builtin, read_here, read_problems
 from problems.declaration import DECLARED, Problem, declared
 from problems.loop import warnings
 from settings import Settings
@@ -45,7 +45,7 @@ def prepare(settings: Settings) -> None:
     db = Database(settings.ledger_url, pool_size=1)
     migrate(db)
     problems = [builtin(settings.performance_threshold)]
-    files = read_problems(settings.problems_dir) if settings.problems_dir else []
+    files = read_here() + (read_problems(settings.problems_dir) if settings.problems_dir else [])
     problems += files
     _fit(db, files)
     with db.begin() as tx:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from problems.catalog import BrokenProblemFile, builtin, read_problems
+from problems import catalog
+from problems.catalog import BrokenProblemFile, builtin, read_here, read_problems
 
 TOML = """
 task = "regression"
@@ -41,6 +42,14 @@ def test_a_folder_of_files_is_a_list_of_problems(tmp_path: Path) -> None:
     bike, own = read_problems(tmp_path)
     assert (bike.name, bike.threshold) == ("bike", 50.0)
     assert (own.estimator, own.source) == ("own.py:estimator", str((tmp_path / "own.py").resolve()))
+
+
+def test_a_toml_file_beside_the_built_in_problem_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The built-in one itself, and the code that lives there, are none."""
+    monkeypatch.setattr(catalog, "BUILT_IN", tmp_path / "default.toml")
+    for name, text in (("default.toml", TOML), ("bike.toml", TOML), ("_old.toml", ""), ("code.py", "")):
+        (tmp_path / name).write_text(text)
+    assert [each.name for each in read_here()] == ["bike"]
 
 
 @pytest.mark.parametrize(
