@@ -21,7 +21,7 @@ from storage.versions import Version
 
 
 class NothingToRollBack(LookupError):
-    """The model has no champion, or its champion replaced nobody."""
+    """The model has no champion, its champion replaced nobody, or that version was pruned; the text is for a person."""
 
 
 class NoTrial(LookupError):
@@ -114,8 +114,17 @@ def roll_back(tx: Connection, name: str, by: str, now: float) -> Decision:
     previous = versions.get(tx, name, champion.promoted_from) if champion and champion.promoted_from else None
     if champion is None or previous is None:
         raise NothingToRollBack(f"'{name}' has no version before {model.champion or 'its first'} to roll back to")
+    if previous.pruned_at is not None:
+        raise NothingToRollBack(_pruned(tx, previous))
     reason = f"Rolled back from version {champion.name} to {previous.name} by {by}."
     return go_back(tx, model, previous, reason, {"by": by}, now)
+
+
+def _pruned(tx: Connection, version: Version) -> str:
+    """Why a version cannot serve again, and what can be had of it."""
+    made = decisions.of_job(tx, version.model, version.job_id)
+    again = f"; `make reproduce DECISION={made[-1].id}` trains it again from its record" if made else ""
+    return f"Version {version.name} of '{version.model}' cannot serve again: its file was pruned after RETENTION_DAYS{again}"
 
 
 def go_back(tx: Connection, model: Model, previous: Version, reason: str, evidence: Mapping[str, Any], now: float) -> Decision:
@@ -132,10 +141,10 @@ def go_back(tx: Connection, model: Model, previous: Version, reason: str, eviden
 
 
 def adopt(tx: Connection, name: str, version: str, now: float) -> Decision | None:
-    """Follow an alias that somebody moved in the registry; None if the ledger does not know that version (it is refused)."""
+    """Follow an alias that somebody moved in the registry; None if the ledger does not know that version, or it was pruned."""
     model = models.lock(tx, name)
     known = versions.get(tx, name, version)
-    if known is None or model.alias_pending or model.champion == version:
+    if known is None or known.pruned_at is not None or model.alias_pending or model.champion == version:
         return None
     tried = trials.end(tx, name, version)  # a challenger that a person promotes needs no further trial
     other = reject(tx, name, f"version {model.champion}, which it was compared with, serves no more", {"by": "registry"}, now)

@@ -179,6 +179,17 @@ def open_job(tx: Connection, kind: str, model: str) -> str | None:
     return min((row[0] for row in fetch(tx, _OPEN, kind, model, kind, model) if row[0]), default=None)
 
 
+_OLDEST_OPEN = (
+    "SELECT min(id || '') FROM jobs WHERE status = 'queued' AND model || '' = ?"
+    " UNION ALL SELECT min(id || '') FROM jobs WHERE status = 'running' AND model || '' = ?"
+)
+
+
+def oldest_open(tx: Connection, model: str) -> str | None:
+    """The id of the model's oldest job of any kind that is queued or running, if there is one."""
+    return min((row[0] for row in fetch(tx, _OLDEST_OPEN, model, model) if row[0]), default=None)
+
+
 def count_queued(tx: Connection) -> int:
     """How many jobs wait."""
     return int(tx.execute(select(func.count()).select_from(jobs).where(jobs.c.status == "queued")).scalar_one())

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import ColumnElement, Connection, Table, select, true
 
 from storage.artifacts import Artifacts
 from storage.dialects import among
@@ -32,20 +32,28 @@ def find(tx: Connection, artifacts: Artifacts, before: float) -> list[str]:
             part = old[start : start + AT_ONCE]
             needed = _known(tx, jobs, "id", part) | _known(tx, predictions, "job_id", part) | _known(tx, datasets, "job_id", part)
             found += [f"{kind}/{name}" for name in part if name[:ID] not in needed]
-    return found + _files(tx, artifacts, "datasets", datasets, oldest) + _files(tx, artifacts, "models", versions, oldest)
+    of_models = _files(tx, artifacts, "models", versions, oldest, versions.c.gone_at.is_(None))
+    return found + _files(tx, artifacts, "datasets", datasets, oldest) + of_models
 
 
 def _known(tx: Connection, table: Table, column: str, names: Sequence[str]) -> set[str]:
     return set(tx.execute(select(table.c[column]).where(among(tx, table.c[column], [name[:ID] for name in names]))).scalars())
 
 
-def _files(tx: Connection, artifacts: Artifacts, kind: str, table: Table, oldest: str) -> list[str]:
-    """Files two levels deep whose job is old and that are no row's artifact: those of attempts that did not end."""
+def _files(
+    tx: Connection, artifacts: Artifacts, kind: str, table: Table, oldest: str, needed: ColumnElement[bool] | None = None
+) -> list[str]:
+    """Files two levels deep whose job is old and that are no row's artifact: those of attempts that did not end.
+
+    Args:
+        needed: which rows need their files; all by default.
+    """
     found = []
     for folder in _names(artifacts, kind):
         names = [name for name in _names(artifacts, f"{kind}/{folder}") if (folder if kind == "datasets" else name)[:ID] < oldest]
         paths = [f"{kind}/{folder}/{name}" for name in names]
-        kept = set(tx.execute(select(table.c.artifact).where(among(tx, table.c.artifact, paths))).scalars()) if paths else set()
+        named = select(table.c.artifact).where(among(tx, table.c.artifact, paths), true() if needed is None else needed)
+        kept = set(tx.execute(named).scalars()) if paths else set()
         found += [path for path in paths if path not in kept]
     return found
 

@@ -1,6 +1,7 @@
 """What is kept for `RETENTION_DAYS` only, pruned in small steps: ended jobs with their files, and predictions nobody labelled.
 
-Datasets, labels and the predictions that they belong to stay: they are what models learn from. So do decisions and versions.
+Datasets, labels and the predictions that they belong to stay: they are what models learn from. So do decisions and the
+rows of versions; the files of versions go by `storage.old_versions`.
 """
 
 from __future__ import annotations

@@ -189,6 +189,10 @@ versions = Table(
     Column("reference", JSON, nullable=False),  # error, rows, mu0, error_scale on its holdout
     Column("sketch", JSON, nullable=False),  # of its training features, for feature drift
     Column("classes", JSON),
+    Column("pruned_at", Double),  # nobody may pick it since then: its files go, or are gone
+    Column("gone_at", Double),  # its files, and what the registry had of it, are gone
+    _partial("ix_versions_kept", "model", "created_at", where="pruned_at IS NULL"),
+    _partial("ix_versions_leaving", "model", "number", where="pruned_at IS NOT NULL AND gone_at IS NULL"),
 )
 
 detectors = Table(

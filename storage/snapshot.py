@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, inspect, make_url, select, text, update
 from storage import ledger
 from storage.database import Database
 from storage.migrate import migrate_to, revision_of
-from storage.schema import metadata, models
+from storage.schema import metadata, models, versions
 
 SQLITE_FILE: Final = "ledger.db"
 COPIES: Final = "ledger"  # the folder of PostgreSQL's tables, a CSV file each, with a header
@@ -167,7 +167,15 @@ def _described(tx: Connection) -> Snapshot:
     for table, column in REFERRING:
         rows = metadata.tables[table].c[column]
         names.update(tx.execute(rows.table.select().with_only_columns(rows).where(rows.is_not(None))).scalars())
+    names -= _gone_on_purpose(tx)
     return Snapshot(tx.dialect.name, revision, frozenset(names))
+
+
+def _gone_on_purpose(tx: Connection) -> set[str]:
+    """Files of pruned versions: nobody misses them. A ledger of an older release, backed up before an upgrade, has none."""
+    if "pruned_at" not in {column["name"] for column in inspect(tx).get_columns("versions")}:
+        return set()
+    return set(tx.execute(select(versions.c.artifact).where(versions.c.pruned_at.is_not(None))).scalars())
 
 
 def _copy_out(tx: Connection, table: str, file: Path) -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, insert, select
 
 from storage.pages import Page, page
 from storage.schema import versions
 
+RECALLABLE: Final = 10  # of the newest versions, the champion aside, may serve again where a problem says `recall = true`
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A row of `versions`; `number` is MLflow's, `artifact` the skops file whose SHA-256 is checked at each load."""
+    """A row of `versions`; `number` is MLflow's, `artifact` the skops file whose SHA-256 is checked at each load.
+
+    `pruned_at`: since then its file is no longer kept, and it can serve no more; `gone_at`: nothing of it is left but the row.
+    """
 
     model: str
     number: int
@@ -28,6 +33,8 @@ class Version:
     reference: Mapping[str, Any]
     sketch: Mapping[str, Any]
     classes: list[Any] | None
+    pruned_at: float | None = None
+    gone_at: float | None = None
 
     @property
     def name(self) -> str:
