@@ -63,6 +63,14 @@ class MemoryRegistry:
             self._file(model, version)
             self.challengers[model] = version
 
+    def forget(self, model: str, version: str) -> None:
+        """See `ModelRegistry.forget`."""
+        self.ping()
+        self._files.pop((model, version), None)
+        for aliases in (self._champions, self.challengers):
+            if aliases.get(model) == version:
+                del aliases[model]
+
     def fetch(self, model: str, version: str, to: Path) -> None:
         """See `ModelRegistry.fetch`."""
         to.write_bytes(self._file(model, version))

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from registry.forgetting import ABSENT, forget
 from registry.port import CHALLENGER, CHAMPION, RegistryDown, UnknownVersion, Upload
 from registry.unchanged import Unchanged
 
@@ -48,7 +49,6 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
-ABSENT = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
 PASSING = {"TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
 
 
@@ -158,6 +158,11 @@ class MlflowRegistry:
                 self._client().delete_registered_model_alias(model, CHALLENGER)
             else:
                 self._client().set_registered_model_alias(model, CHALLENGER, _known_form(version))
+
+    def forget(self, model: str, version: str) -> None:
+        """Delete the version, its run and their files; see `registry.forgetting` and `ModelRegistry.forget`."""
+        with _translated():
+            forget(self._client(), model, version, for_good=self._store is not None)
 
     def fetch(self, model: str, version: str, to: Path) -> None:
         """Copy the flavour's own file; see `ModelRegistry.fetch`."""

@@ -82,6 +82,12 @@ class ModelRegistry(Protocol):
             UnknownVersion: there is no such version.
         """
 
+    def forget(self, model: str, version: str) -> None:
+        """Delete a version for good, with its file, metrics and parameters; its number is given to no other.
+
+        Nothing happens if there is none: what was cut off in the middle is ended by calling it again.
+        """
+
     def fetch(self, model: str, version: str, to: Path) -> None:
         """Write the version's skops file, the very bytes of `Upload.file`, to the path `to`.
 

@@ -89,6 +89,30 @@ def test_an_unknown_version_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_version_that_is_forgotten_is_unknown_and_all_others_stay(
+    registry: ModelRegistry, upload: Uploads, tmp_path: Path
+) -> None:
+    """Its file, its alias and its number are gone for good; again, or without such a version, nothing happens."""
+    sent = [upload("past", job) for job in ("a", "b", "c")]
+    for each in sent:
+        registry.register(each)
+    registry.set_champion("past", "2")
+    for version in ("3", "3", "9", "1"):
+        registry.forget("past", version)
+    registry.forget("nobody", "1")
+    for version in ("1", "3"):
+        with pytest.raises(UnknownVersion):
+            registry.fetch("past", version, tmp_path / "model.skops")
+        with pytest.raises(UnknownVersion):
+            registry.set_champion("past", version)
+    registry.fetch("past", "2", tmp_path / "model.skops")
+    assert (tmp_path / "model.skops").read_bytes() == sent[1].file.read_bytes()
+    assert registry.champion("past") == "2"
+    assert registry.register(upload("past", "d")) == "4"
+    registry.forget("past", "2")
+    assert registry.champion("past") is None
+
+
 def test_opening_the_store_again_changes_nothing(registry: ModelRegistry, upload: Uploads) -> None:
     """As at every start after the first."""
     registry.register(upload("kept", "a"))

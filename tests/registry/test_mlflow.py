@@ -120,6 +120,7 @@ def test_a_server_that_is_not_there_is_down(upload: Uploads, tmp_path: Path) -> 
         lambda: registry.champion("down"),
         lambda: registry.set_champion("down", "1"),
         lambda: registry.fetch("down", "1", tmp_path / "model.skops"),
+        lambda: registry.forget("down", "1"),
     )
     for call in calls:
         with pytest.raises(RegistryDown) as caught:
