@@ -9,7 +9,7 @@ from loguru import logger
 from sqlalchemy import Connection
 
 from registry.port import RegistryDown, UnknownVersion
-from storage import champions, heartbeats, jobs, models, trials
+from storage import champions, heartbeats, jobs, models, trials, versions
 from storage.heartbeats import Heartbeat
 from workers.incidents import tell
 from workers.room import Room, worker_name
@@ -72,11 +72,7 @@ class Aliases:
             current = models.lock(tx, name)
             if decision is None and (current.alias_pending or current.champion != champion):
                 return True  # the ledger has moved on meanwhile: look again next time
-            line = (
-                decision.reason
-                if decision
-                else f"version {alias} was not trained here and is refused; version {champion} serves on"
-            )
+            line = decision.reason if decision else f"{_why(tx, name, alias)} and is refused; version {champion} serves on"
             title = f"The champion of {name} was moved by hand"
             jobs.add(
                 tx,
@@ -97,11 +93,13 @@ class Aliases:
             return decision is not None
 
         if not self.room.db.run(follow):
-            logger.error(
-                "{}: the alias 'champion' names version {}, which the ledger does not know; refused",
-                name,
-                alias,
-            )
+            logger.error("{}: the alias 'champion' names version {}, which cannot serve; refused", name, alias)
             self._refused[name] = alias
         else:
             self._refused.pop(name, None)
+
+
+def _why(tx: Connection, name: str, version: str) -> str:
+    """What is wrong with a version that was refused."""
+    known = versions.get(tx, name, version)
+    return f"version {version} {'was pruned after RETENTION_DAYS' if known else 'was not trained here'}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from loguru import logger
 from sqlalchemy import Connection
@@ -12,29 +12,30 @@ from ml.challenger import Recalled
 from ml.model_file import RefusedModel
 from registry.port import UnknownVersion
 from storage import versions
-from storage.versions import Version
+from storage.versions import RECALLABLE, Version
 from workers.history import History
-from workers.room import Room
 from workers.shelf import Loaded
-
-LAST: Final = 10
 
 
 def earlier(tx: Connection, champion: Loaded | None) -> list[Version]:
     """The last ten versions, newest first, but for the champion; of those that are the same file the oldest counts."""
     if champion is None or not champion.problem.loop.recall:
         return []
-    last = versions.listed(tx, champion.problem.name, LAST + 1, None).entries
-    different = {each.sha256: each for each in last if each.sha256 != champion.version.sha256}
-    return list(different.values())[:LAST]
+    last = versions.listed(tx, champion.problem.name, RECALLABLE + 1, None).entries
+    different = {each.sha256: each for each in last if each.sha256 != champion.version.sha256 and each.pruned_at is None}
+    return list(different.values())[:RECALLABLE]
 
 
-def candidates(room: Room, found: Sequence[Version], past: History) -> list[Recalled]:
-    """Those of them whose file may be loaded, for a gate on the newest rows of `past`."""
+def candidates(found: Sequence[Version], past: History, pipeline: Callable[[Version], Any]) -> list[Recalled]:
+    """Those of them whose file may be loaded, for a gate on the newest rows of `past`.
+
+    Args:
+        pipeline: gives a version's fitted pipeline, as `Shelf.pipeline` does.
+    """
     loaded: list[Recalled] = []
     for version in found:
         try:
-            model = room.shelf.pipeline(version)
+            model = pipeline(version)
         except (RefusedModel, UnknownVersion) as fault:
             logger.warning("{} version {} is not recalled: {}", version.model, version.name, fault)
             continue

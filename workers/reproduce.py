@@ -1,8 +1,12 @@
-"""Run a training again from its decision record, and say whether the same model comes out, byte for byte."""
+"""Run a training again from its decision record, and say whether the same model comes out, byte for byte.
+
+Versions that it was compared with and that were pruned since are trained again first, and vouched for by their hashes.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -14,10 +18,12 @@ from problems.declaration import Problem, parse_problem
 from registry.port import UnknownVersion
 from storage import decisions, versions
 from storage.decisions import Decision
+from storage.versions import Version
 from workers import history, lineage, recall
 from workers.history import Learnable
 from workers.room import Room
 
+Made = dict[int, Any]  # pipelines that were trained again, by the version's number
 OUTCOMES: Final = {"promote": "promoted", "train": "promoted", "reject": "rejected"}  # "train": it won, and went on trial
 
 
@@ -46,17 +52,57 @@ def run(room: Room, decision_id: str) -> Again:
     Raises:
         CannotReproduce: with the reason.
     """
+    made: Made = {}
     with room.db.read() as tx:
         decision = _training(tx, decision_id)
-        known = decision.evidence["data"]
+        pruned = _pruned_before(tx, decision)
+    for version in pruned:
+        made[version.number] = _made_again(room, version, made)
+    return _compare(decision, _train(room, decision, made))
+
+
+def _train(room: Room, decision: Decision, made: Made) -> Training:
+    """The training that this decision ended, once more."""
+    known = decision.evidence["data"]
+
+    def pipeline(version: Version) -> Any:
+        return made[version.number] if version.number in made else room.shelf.pipeline(version)
+
+    with room.db.read() as tx:
         problem = parse_problem(decision.model, known["problem"], known["source"])
         learnt = _rows(room, tx, problem, known)
-        champion = _champion(room, tx, decision.model, known["champion"])
+        champion = versions.get(tx, decision.model, known["champion"]) if known["champion"] else None
         earlier = [found for name in known["recall"] if (found := versions.get(tx, decision.model, name))]
     past, seed, reason = learnt.past, known["seed"], decision.evidence["reason"]
-    recalled = recall.candidates(room, earlier, past)
-    again = train(problem, past.rows, past.truth, champion, known["since"], seed, reason, learnt.replay, recalled)
-    return _compare(decision, known, again)
+    recalled = recall.candidates(earlier, past, pipeline)
+    before = _loaded(champion, pipeline)
+    return train(problem, past.rows, past.truth, before, known["since"], seed, reason, learnt.replay, recalled)
+
+
+def _pruned_before(tx: Connection, decision: Decision) -> list[Version]:
+    """The pruned versions that this training was compared with, those that theirs were compared with, and so on; oldest first."""
+    found: dict[int, Version] = {}
+    ask = [decision]
+    while ask:
+        known = ask.pop().evidence["data"]
+        for name in filter(None, (known["champion"], *known["recall"])):
+            version = versions.get(tx, decision.model, name)
+            if version is not None and version.pruned_at is not None and version.number not in found:
+                found[version.number] = version
+                ask.append(_end_of(tx, version))
+    return [found[number] for number in sorted(found)]
+
+
+def _made_again(room: Room, version: Version, made: Made) -> Any:
+    """A pruned version's pipeline, the very one: its bytes have the hash that the ledger knows."""
+    with room.db.read() as tx:
+        decision = _end_of(tx, version)
+    again = _train(room, decision, made).model
+    digest = None if again is None else hashlib.sha256(content(again)).hexdigest()
+    if digest != version.sha256:
+        said = f"SHA-256 {digest[:12]}…, was {version.sha256[:12]}…" if digest else "it would be rejected now"
+        raise CannotReproduce(f"Version {version.name}, which was pruned since, does not come out as it was: {said}.")
+    return again
 
 
 def _training(tx: Connection, decision_id: str) -> Decision:
@@ -65,7 +111,19 @@ def _training(tx: Connection, decision_id: str) -> Decision:
     if asked is None:
         raise CannotReproduce(f"There is no decision {decision_id}.")
     version = versions.get(tx, asked.model, asked.version) if asked.job_id is None and asked.version else None
-    job_id = version.job_id if version else asked.job_id
+    return _end(tx, asked, version.job_id if version else asked.job_id)
+
+
+def _end_of(tx: Connection, version: Version) -> Decision:
+    """The decision that ended the training of a version."""
+    decided = decisions.of_job(tx, version.model, version.job_id)
+    if not decided:
+        raise CannotReproduce(f"Version {version.name}, which was pruned since, has no decision record.")
+    return _end(tx, decided[0], version.job_id)
+
+
+def _end(tx: Connection, asked: Decision, job_id: str | None) -> Decision:
+    decision_id = asked.id
     ends = [each for each in decisions.of_job(tx, asked.model, job_id) if "data" in each.evidence] if job_id else []
     if not ends:
         raise CannotReproduce(f"Decision {decision_id} ({asked.action}) ended no training that learnt anything: {asked.reason}")
@@ -92,17 +150,17 @@ def _rows(room: Room, tx: Connection, problem: Problem, known: lineage.Lineage) 
     return learnt
 
 
-def _champion(room: Room, tx: Connection, model: str, name: str | None) -> Any:
-    if name is None:
+def _loaded(champion: Version | None, pipeline: Callable[[Version], Any]) -> Any:
+    if champion is None:
         return None
-    version = versions.get(tx, model, name)
     try:
-        return room.shelf.pipeline(version) if version else None
+        return pipeline(champion)
     except (RefusedModel, UnknownVersion) as fault:
-        raise CannotReproduce(f"Version {name}, which it was compared with, cannot be loaded: {fault}.") from fault
+        raise CannotReproduce(f"Version {champion.name}, which it was compared with, cannot be loaded: {fault}.") from fault
 
 
-def _compare(decision: Decision, known: lineage.Lineage, again: Training) -> Again:
+def _compare(decision: Decision, again: Training) -> Again:
+    known = decision.evidence["data"]
     now = lineage.libraries() | {"code": lineage.code_version()}
     then = known["libraries"] | {"code": known["code_version"]}
     around = [f"{name} is {now.get(name)}, was {then[name]}" for name in then if now.get(name) != then[name]]

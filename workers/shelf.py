@@ -131,9 +131,10 @@ class Shelf:
                 return Loaded(self.problem(model), version, self.pipeline(version))
             except RefusedModel as refused:
                 self.refused.append((version, str(refused)))
-                if version.promoted_from is None:
+                before = versions.get(tx, name, version.promoted_from) if version.promoted_from else None
+                if before is None or before.pruned_at is not None:
                     raise
-                version = versions.get(tx, name, version.promoted_from)
+                version = before
         raise KeyError(name)
 
     def pipeline(self, version: Version) -> Any:
@@ -143,7 +144,10 @@ class Shelf:
             RefusedModel: neither the artifact nor the registry's copy has the hash that the ledger knows, or its types
                 are not trusted.
             RegistryDown: the artifact is missing and the registry does not answer.
+            UnknownVersion: the artifact is missing and the registry has none; or the version was pruned.
         """
+        if version.pruned_at is not None:
+            raise UnknownVersion(f"version {version.name} of {version.model} was pruned")
         with self._lock:
             if version.sha256 in self._kept:
                 self._kept.move_to_end(version.sha256)

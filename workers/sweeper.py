@@ -26,8 +26,9 @@ from workers import attempts
 from workers.aliases import Aliases
 from workers.incidents import tell
 from workers.lease import sign_of_life
+from workers.old_versions import OldVersions
 from workers.room import Room, worker_name
-from workers.vigil import Vigil, WallClock
+from workers.vigil import EVEN_S, Vigil, WallClock
 from workers.watch import Watch
 
 EVERY_S = 1.0
@@ -38,7 +39,6 @@ MOST = 5_000  # doorbells of one queue in one sweep
 LONG = 2_000  # messages: a longer queue has enough to ring already, and is not read
 TIDY_EVERY_S = 3_600.0
 KEYS_KEPT_S = 2 * 86_400.0
-EVEN_S = 900.0  # nothing is forgotten by a clock that has not run evenly for so long: one that is wrong is mended by then
 
 
 class Sweeper:
@@ -168,12 +168,20 @@ def _jobs_in(message: bytes) -> tuple[str, ...]:
 
 
 def run(room: Room) -> None:
-    """Sweep each second, follow the registry's aliases, watch the components and tidy the ledger's log, until SIGTERM."""
+    """Sweep each second, follow the registry's aliases and prune versions there, watch the components and tidy the ledger's log.
+
+    Until SIGTERM.
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    sweeper, watch, aliases = Sweeper(room), Watch(room), Aliases(room)
-    beside = {"aliases": (aliases.follow, EVERY_S), "tidy": (room.db.tidy, TIDY_S)}
+    sweeper, watch, aliases, old_versions = Sweeper(room), Watch(room), Aliases(room), OldVersions(room, time.monotonic)
+
+    def ask_the_registry() -> None:  # one after the other: its client is for one thread, and no sweep waits for it
+        aliases.follow()
+        old_versions.prune()
+
+    beside = {"registry": (ask_the_registry, EVERY_S), "tidy": (room.db.tidy, TIDY_S)}
     threads = [
         threading.Thread(target=_keep_doing, args=(work, stop, every_s), name=name, daemon=True)
         for name, (work, every_s) in beside.items()

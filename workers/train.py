@@ -50,7 +50,7 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
         earlier = recall.earlier(tx, champion)
         known = lineage.of(tx, model, problem, learnt, champion, earlier)
     since = None if asked["change_position"] is None else model.head - asked["change_position"]
-    recalled = recall.candidates(room, earlier, learnt.past)
+    recalled = recall.candidates(earlier, learnt.past, room.shelf.pipeline)
     made = _train(problem, learnt, champion.pipeline if champion else None, since, asked, recalled)
     claim.check()
     known |= {"read_at": lineage.moment(read_at), "seed": asked["seed"], "since": since}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from storage.ledger import Lease
 
+EVEN_S = 900.0  # nothing is forgotten by a clock that has not run evenly for so long: one that is wrong is mended by then
 STEP_S = 2.0  # the time of day may run so far from the steady clock between two looks
 
 
@@ -54,3 +55,22 @@ class WallClock:
         apart = self._wall() - self._steady()
         moved, self._apart = apart - self._apart, apart
         return moved if abs(moved) > STEP_S else 0.0
+
+
+class EvenClock:
+    """Whether the time of day may be believed to be late: a clock set to next year would cost all that is kept for a while.
+
+    Args:
+        wall: epoch seconds.
+        steady: a monotonic clock, seconds.
+    """
+
+    def __init__(self, wall: Callable[[], float], steady: Callable[[], float] = time.monotonic) -> None:
+        self._wall, self._steady = WallClock(wall, steady), steady
+        self._since = steady()
+
+    def is_even(self) -> bool:
+        """Whether it was not set for `EVEN_S`; to be asked each second or so."""
+        if self._wall.step():
+            self._since = self._steady()
+        return self._steady() - self._since >= EVEN_S

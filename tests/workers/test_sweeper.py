@@ -16,8 +16,8 @@ from storage.jobs import NewJob
 from storage.ledger import Outcome
 from tests.workers.broker import own_broker
 from tests.workers.conftest import Clock, House
-from workers.sweeper import EVEN_S, LONG, Sweeper, _jobs_in
-from workers.vigil import Vigil
+from workers.sweeper import LONG, Sweeper, _jobs_in
+from workers.vigil import EVEN_S, Vigil
 
 LEASE = 30.0
 YEAR = 365 * 86_400.0
