@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -72,9 +73,10 @@ class Writer:
         self.files[name] = Entry(info.size, hashed.sha256)
 
     def add_folder(self, name: str, folder: Path) -> None:
-        """All files below a folder, in the order of their names."""
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            self.add(f"{name}/{path.relative_to(folder)}", path)
+        """All files below a folder, in the order of their names; what is deleted meanwhile is left out."""
+        for path in sorted(Path(where, file) for where, _, files in os.walk(folder, onerror=_unless_gone) for file in files):
+            with suppress(FileNotFoundError):
+                self.add(f"{name}/{path.relative_to(folder)}", path)
 
     def end(self, manifest: Manifest) -> None:
         """Write the manifest; nothing comes after it."""
@@ -160,6 +162,11 @@ def _contents(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     if contents is None:
         raise Damaged(f"{member.name!r} is no plain file: expected nothing else.")
     return contents
+
+
+def _unless_gone(fault: OSError) -> None:
+    if not isinstance(fault, FileNotFoundError):
+        raise fault
 
 
 class _Hashed:

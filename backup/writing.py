@@ -9,7 +9,8 @@ What happens in which order is all there is to its consistency:
    in between: then all three are done again.
 4. MLflow's database: after the ledger, for a version is registered there before the ledger knows it. What MLflow has
    beyond the snapshot is a training that will be carried out again; it finds its version by the job's id.
-5. MLflow's files: after its database, for the same reason; nothing deletes them.
+5. MLflow's files: after its database, for the same reason. Those of a version that is pruned meanwhile are left out: where the
+   ledger's snapshot does not say so yet, the sweeper prunes it again after a restore.
 """
 
 from __future__ import annotations

@@ -15,21 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import select, text
 
 from backup.__main__ import main
+from backup.archive import Writer
 from problems.catalog import builtin
 from problems.declaration import declared
 from settings import Settings, read
-from storage import jobs, labels, ledger, models, predictions
+from storage import jobs, labels, ledger, models, old_versions, predictions, versions
 from storage.artifacts import Artifacts
 from storage.database import Database
 from storage.jobs import NewJob
 from storage.ledger import Outcome
-from storage.migrate import migrate
+from storage.migrate import MIGRATIONS, migrate, newest, revision_of
 from storage.predictions import Logged
 from storage.schema import jobs as jobs_table
 from storage.schema import label_changes
+from storage.versions import Version
 from tests.postgres import throwaway_database
 
 NOW = 1_795_000_000.0
@@ -141,6 +145,69 @@ def test_what_was_backed_up_is_there_after_a_restore_elsewhere(places: tuple[Pla
     with closing(sqlite3.connect(store / "mlflow.db")) as mlflow:
         assert mlflow.execute("SELECT artifact_uri FROM runs").fetchone()[0] == (store / "artifacts" / "1").resolve().as_uri()
     assert (store / "artifacts" / "1" / "model.skops").read_bytes() == b"model"
+
+
+def test_a_version_that_was_pruned_is_missed_by_no_backup_and_by_no_restore(
+    places: tuple[Place, Place], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Gone on purpose, or about to go: only a file that is lost is told of. The marks come back, so nobody picks it there."""
+    was, now = places
+    fill(was)
+    database = was.database()
+    with database.begin() as tx:
+        for number, pruned_at, gone_at in ((1, NOW, NOW), (2, NOW, None), (3, None, None), (4, None, None)):
+            name = f"models/default/{number}.skops"
+            versions.add(tx, Version("default", number, "job", NOW, name, "0", {}, {}, None, {}, {}, None, pruned_at, gone_at))
+    database.close()
+    for number in (2, 4):
+        was.artifacts.write(f"models/default/{number}.skops", [b"model"])
+    file = str(tmp_path / "backup.tar.gz")
+    assert was.run("write", file) == 0
+    assert "1 files that the ledger names were not there, the first is models/default/3.skops\n" in capsys.readouterr().err
+    was.artifacts.write("models/default/3.skops", [b"model"])
+    file = str(tmp_path / "whole.tar.gz")
+    assert [was.run("write", file), now.run("check", file), now.run("restore", file)] == [0, 0, 0]
+    assert "were not there" not in capsys.readouterr().err
+    database = now.database()
+    with database.read() as tx:
+        found = {each.number: (each.pruned_at, each.gone_at) for each in versions.listed(tx, "default", 9, None).entries}
+        assert [each.name for each in old_versions.leaving(tx, 9)] == ["2"]
+    database.close()
+    assert found == {1: (NOW, NOW), 2: (NOW, None), 3: (None, None), 4: (None, None)}
+
+
+def test_a_ledger_of_the_release_before_is_backed_up_and_brought_to_these_tables(
+    was: Place, empty: Place, tmp_path: Path
+) -> None:
+    """As before an upgrade: it does not know yet what a pruned version is."""
+    database = was.database()
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.begin() as tx:
+        config.attributes["connection"] = tx
+        command.downgrade(config, "0008")
+    database.close()
+    file = str(tmp_path / "backup.tar.gz")
+    assert [was.run("write", file), empty.run("restore", file)] == [0, 0]
+    database = empty.database()
+    with database.read() as tx:
+        assert revision_of(tx) == newest()
+    database.close()
+
+
+def test_a_file_of_mlflows_that_is_pruned_during_a_backup_fails_it_not(
+    was: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there when the folder is read and gone when its turn comes: the archive is whole, without it."""
+    add, gone = Writer.add, was.settings.data_dir / "mlflow" / "artifacts" / "1" / "model.skops"
+
+    def slow(self: Writer, name: str, path: Path) -> None:
+        gone.unlink(missing_ok=True)
+        add(self, name, path)
+
+    monkeypatch.setattr(Writer, "add", slow)
+    file = str(tmp_path / "backup.tar.gz")
+    assert [was.run("write", file), was.run("check", file)] == [0, 0]
 
 
 def test_no_secret_is_in_an_archive(was: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
