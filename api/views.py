@@ -153,7 +153,7 @@ def model_view(model: Model, interval_s: float) -> ModelView:
 
 
 class VersionView(msgspec.Struct):
-    """A trained version; `data` is its lineage."""
+    """A trained version; `data` is its lineage. Since `pruned_at` its file is no longer kept, and it can serve no more."""
 
     version: str
     metrics: Mapping[str, Any]
@@ -161,12 +161,14 @@ class VersionView(msgspec.Struct):
     aliases: Sequence[str]
     created_at: Moment
     job_id: str
+    pruned_at: Moment | None
 
 
 def version_view(version: Version, champion: str | None, challenger: str | None) -> VersionView:
     """A version as clients see it."""
     aliases = [alias for alias, name in (("champion", champion), ("challenger", challenger)) if name == version.name]
-    return VersionView(version.name, version.metrics, version.data, aliases, _moment(version.created_at), version.job_id)
+    times = _moment(version.created_at), version.job_id, moment(version.pruned_at)
+    return VersionView(version.name, version.metrics, version.data, aliases, *times)
 
 
 def check_view(check: Check) -> dict[str, Any]:

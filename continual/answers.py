@@ -122,7 +122,7 @@ class ModelStatus(msgspec.Struct, frozen=True):
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A trained version; `data` is its lineage."""
+    """A trained version; `data` is its lineage. Since `pruned_at` its file is no longer kept, and it can serve no more."""
 
     version: str
     metrics: dict[str, Any]
@@ -130,6 +130,7 @@ class Version(msgspec.Struct, frozen=True):
     aliases: list[str]
     created_at: datetime
     job_id: str = ""
+    pruned_at: datetime | None = None
 
 
 class Check(msgspec.Struct, frozen=True):

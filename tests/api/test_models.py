@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from pydantic import SecretStr
+from sqlalchemy import update
 
 from api.app import close, create_app
 from api.errors import Fault
@@ -20,6 +21,7 @@ from storage.database import Database
 from storage.heartbeats import Heartbeat
 from storage.ids import new_id
 from storage.jobs import NewJob
+from storage.schema import versions as version_rows
 from storage.shadows import Shadow
 from storage.trials import Trial
 from tests.api.conftest import NOBODY_THERE, Ask
@@ -151,6 +153,25 @@ def test_a_rollback_brings_the_version_before_back(ask: Ask, database: Database)
     with database.read() as tx:
         assert incidents.get(tx, told["id"]) is not None
     assert ask("POST", "/models/nope/rollback").status_code == 404
+
+
+def test_a_pruned_version_is_listed_as_such_and_a_rollback_to_it_is_refused(ask: Ask, database: Database) -> None:
+    """409 with what happened and what can be done; the champion serves on, and no decision is recorded."""
+    promote(database, "plane", 2, before="1")
+    with database.begin() as tx:
+        tx.execute(update(version_rows).where(version_rows.c.model == "plane", version_rows.c.number == 1).values(pruned_at=5.0))
+    listed = ask("GET", "/models/plane/versions").get_json()["versions"]
+    assert {each["version"]: each["pruned_at"] for each in listed} == {"2": None, "1": "1970-01-01T00:00:05.000Z"}
+    shown = ask("GET", "/openapi.json").get_json()["components"]["schemas"]["VersionView"]
+    assert "pruned_at" in shown["properties"]
+    before = ask("GET", "/models/plane/decisions").get_json()
+    answer = ask("POST", "/models/plane/rollback")
+    assert answer.status_code == 409
+    assert answer.get_json()["detail"].startswith(
+        "Version 1 of 'plane' cannot serve again: its file was pruned after RETENTION_DAYS"
+    )
+    assert ask("GET", "/model-status?model=plane").get_json()["version"] == "2"
+    assert ask("GET", "/models/plane/decisions").get_json() == before
 
 
 def test_a_trial_is_shown_and_can_be_stopped(ask: Ask, database: Database) -> None:
