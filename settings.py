@@ -138,7 +138,9 @@ class Settings(BaseSettings):
         0, ge=0, le=5, description="proxies before API and dashboard whose X-Forwarded-* are believed, 0 to 5"
     )
     rate_limit: str = Field("", description="requests per token, as 100/minute; empty: none")
-    retention_days: float = Field(90.0, gt=0, description="days that finished jobs are kept")
+    retention_days: float = Field(
+        90.0, gt=0, description="days that finished jobs are kept, and files of versions that nobody needs"
+    )
 
     @classmethod
     def settings_customise_sources(

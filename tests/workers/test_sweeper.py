@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -16,7 +19,9 @@ from storage.jobs import NewJob
 from storage.ledger import Outcome
 from tests.workers.broker import own_broker
 from tests.workers.conftest import Clock, House
-from workers.sweeper import LONG, Sweeper, _jobs_in
+from workers.aliases import Aliases
+from workers.old_versions import OldVersions
+from workers.sweeper import LONG, Sweeper, _jobs_in, run
 from workers.vigil import EVEN_S, Vigil
 
 LEASE = 30.0
@@ -233,6 +238,23 @@ def test_after_the_ledger_was_away_every_lease_is_as_good_as_new() -> None:
         assert vigil.silent([lease]) == []
     clock.now = 70.0
     assert vigil.silent([lease]) == [lease]
+
+
+def test_versions_are_pruned_beside_the_sweeps_where_the_aliases_are_followed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread for the registry, whose client is for one, and not the one that no job may wait for."""
+    threads: dict[str, set[str]] = {"follow": set(), "prune": set(), "sweep": set()}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for owner, name in ((Aliases, "follow"), (OldVersions, "prune"), (Sweeper, "sweep")):
+        monkeypatch.setattr(owner, name, lambda _, name=name: threads[name].add(threading.current_thread().name))
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    try:
+        run(house.room)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert threads == {"follow": {"registry"}, "prune": {"registry"}, "sweep": {threading.main_thread().name}}
 
 
 def test_every_queue_is_swept() -> None:
