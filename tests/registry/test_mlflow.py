@@ -142,6 +142,7 @@ def test_a_store_whose_files_are_away_is_down_and_takes_the_version_once_they_ar
     mlflow_registry: MlflowRegistry, upload: Uploads, tmp_path: Path
 ) -> None:
     """A file lies where the folder of the files was: nothing can be written there."""
+    mlflow_registry.register(upload("filed", "before"))
     files = mlflow_registry._artifact_root
     assert files is not None
     files.rename(tmp_path / "away")
@@ -150,7 +151,7 @@ def test_a_store_whose_files_are_away_is_down_and_takes_the_version_once_they_ar
         mlflow_registry.register(upload("filed", "a"))
     files.unlink()
     (tmp_path / "away").rename(files)
-    assert mlflow_registry.register(upload("filed", "a")) == "1"
+    assert mlflow_registry.register(upload("filed", "a")) == "2"
 
 
 def test_a_first_start_that_is_killed_is_no_obstacle_to_the_next(tmp_path: Path) -> None:
@@ -197,15 +198,18 @@ def test_what_mlflow_opens_makes_no_file_and_no_folder(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_a_store_that_breaks_while_it_is_used_is_down(mlflow_registry: MlflowRegistry, upload: Uploads) -> None:
+def test_a_store_that_breaks_while_it_is_used_is_down(mlflow_registry: MlflowRegistry, upload: Uploads, tmp_path: Path) -> None:
     """Its database's own error comes wrapped as a bad request of ours, and is none."""
-    mlflow_registry.register(upload("broken", "a"))
-    store = mlflow_registry._store
-    assert store is not None
+    store = tmp_path / "mlflow.db"  # a copy: others use the shared one after us
+    assert mlflow_registry._store is not None
+    with closing(sqlite3.connect(mlflow_registry._store)) as shared, closing(sqlite3.connect(store)) as copy:
+        shared.backup(copy)
+    registry = MlflowRegistry(f"sqlite:///{store}", tmp_path / "artifacts")
+    registry.register(upload("broken", "a"))
     with closing(sqlite3.connect(store)) as broken, broken:
         broken.execute("DROP TABLE model_versions")
     with pytest.raises(RegistryDown):
-        mlflow_registry.register(upload("broken", "b"))
+        registry.register(upload("broken", "b"))
 
 
 def test_a_memory_registry_can_be_told_to_be_down(upload: Uploads) -> None:
