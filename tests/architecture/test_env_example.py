@@ -13,7 +13,7 @@ from pydantic import AliasChoices
 from settings import EXAMPLE_API_KEY, Settings
 from tests.architecture.law import ROOT
 
-EDGE = {"EDGE_DOMAIN", "EDGE_TLS", "EDGE_ADDRESS"}
+EDGE = {"EDGE_DOMAIN", "EDGE_TLS", "EDGE_ADDRESS", "EDGE_HTTP_PORT", "EDGE_HTTPS_PORT"}
 PAGES = {"PROMETHEUS_PORT", "GRAFANA_PORT", "KUMA_PORT", "GRAFANA_PASSWORD"}
 COMPOSE_ONLY = {"POSTGRES_PASSWORD", "POSTGRES_ROLE", "REDIS_PASSWORD", "PUBLISH_ADDRESS", *EDGE, *PAGES}
 EXAMPLE = (ROOT / ".env.example").read_text()

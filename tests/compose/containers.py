@@ -17,6 +17,7 @@ from embedded.ports import free_port
 from tests.architecture.law import ROOT
 
 SCALE = 3
+SECRETS = ("API_KEY", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "FLOWER_BASIC_AUTH", "DASHBOARD_PASSWORD", "GRAFANA_PASSWORD")
 
 
 class Project:
@@ -27,7 +28,8 @@ class Project:
         self.env_file = folder / ".env"
         port = free_port()
         text = _fresh_env().replace("CHECK_INTERVAL_SECONDS=30", "CHECK_INTERVAL_SECONDS=5")
-        for name, chosen in (("API_PORT", port), ("DASHBOARD_PORT", free_port()), ("FLOWER_PORT", free_port())):
+        ports = {name: free_port() for name in ("DASHBOARD_PORT", "FLOWER_PORT", "EDGE_HTTP_PORT", "EDGE_HTTPS_PORT")}
+        for name, chosen in {"API_PORT": port, **ports, "EDGE_ADDRESS": "127.0.0.1", "PROXY_HOPS": 1}.items():
             text = re.sub(rf"(?m)^{name}=.*", f"{name}={chosen}", text)
         self.env_file.write_text(text)
         self.env_file.chmod(0o600)
@@ -46,41 +48,38 @@ class Project:
         Raises:
             AssertionError: it ended with another status than 0.
         """
-        command = [
-            *self.command,
-            "--ansi",
-            "never",
-            "-p",
-            self.name,
-            "--env-file",
-            str(self.env_file),
-            *arguments,
-        ]
+        return self.piped(*arguments, timeout_s=timeout_s).decode()
+
+    def piped(self, *arguments: str, given: bytes = b"", timeout_s: float = 60.0) -> bytes:
+        """The same with bytes in, as from `< FILE`, and bytes out."""
+        options = ["--ansi", "never", "-p", self.name, "--env-file", str(self.env_file)]
         env = {name: value for name, value in os.environ.items() if name not in self.values}
         done = subprocess.run(
-            command, cwd=ROOT, env={**env, "ENV_FILE": str(self.env_file)},
-            capture_output=True, text=True, timeout=timeout_s, check=False,
+            [*self.command, *options, *arguments], cwd=ROOT, env={**env, "ENV_FILE": str(self.env_file)},
+            input=given, capture_output=True, timeout=timeout_s, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr[-3000:]}{done.stdout[-1000:]}"
+        said = (done.stderr[-3000:] + done.stdout[-1000:]).decode(errors="replace")
+        assert done.returncode == 0, f"{' '.join(arguments)}: {said}"
         return done.stdout
 
     def up(self) -> None:
         """Build, start, and wait until every healthcheck holds."""
-        self(
-            "up",
-            "-d",
-            "--build",
-            "--wait",
-            "--wait-timeout",
-            "300",
-            "--scale",
-            f"worker={SCALE}",
-            timeout_s=420,
-        )
+        self._up("--build", "--scale", f"worker={SCALE}")
+
+    def up_again(self) -> None:
+        """Start what jobs need, of what is built; all of it takes a minute on two cores."""
+        self._up("api", "worker", "sweeper")
+
+    def _up(self, *arguments: str) -> None:
+        self("up", "-d", "--wait", "--wait-timeout", "300", *arguments, timeout_s=420)
 
     def containers(self) -> list[dict[str, Any]]:
         """The running containers, as `compose ps` describes them."""
         return [json.loads(line) for line in self("ps", "--format", "json").splitlines()]
+
+    def healthy(self, service: str) -> int:
+        """How many containers of a service are healthy."""
+        return sum(each["Service"] == service and each["Health"] == "healthy" for each in self.containers())
 
     def sql(self, query: str) -> list[str]:
         """The first column of a query of the ledger's database."""

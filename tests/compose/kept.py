@@ -1,0 +1,60 @@
+"""What a stack of containers must still say after a restore, and load while it is backed up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.compose.containers import Project
+
+ROWS = [[0.25, -0.5], [-1.5, 2.0], [0.0, 0.0]]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a stack tells of itself that must be the same after a restore."""
+
+    decisions: list[dict[str, Any]]
+    versions: list[dict[str, Any]]
+    labelled: int
+    answers: list[dict[str, Any]]
+
+
+def told(project: Project) -> Told:
+    """What it tells now."""
+    get = project.client.get
+    said = project.client.post("/predict", json={"model": "default", "instances": ROWS}, headers={"Prefer": "wait=60"}).json()
+    answers = [{name: row[name] for name in ("label", "probabilities")} for row in said["result"]["predictions"]]
+    (labelled,) = project.sql("select count(*) from labels")
+    lists = [get(f"/models/default/{name}", params={"limit": 100}).json()[name] for name in ("decisions", "versions")]
+    return Told(lists[0], lists[1], int(labelled), answers)
+
+
+@contextmanager
+def load(project: Project) -> Iterator[list[str]]:
+    """Jobs are posted all the while; their ids."""
+    ids: list[str] = []
+    stop = threading.Event()
+
+    def post() -> None:
+        while not stop.wait(0.02):
+            ids.extend(project.predict(1))
+
+    poster = threading.Thread(target=post)
+    poster.start()
+    try:
+        yield ids
+    finally:
+        stop.set()
+        poster.join()
+
+
+def label(project: Project, count: int) -> None:
+    """Labels for the rows of this many jobs."""
+    for job in project.predict(count):
+        assert project.statuses([job]) == {"succeeded"}
+        answer = project.client.post("/feedback", json={"labels": [{"prediction_id": f"{job}:0", "label": 1}]})
+        assert answer.json()["accepted"] == 1
