@@ -15,7 +15,8 @@ from tests.architecture.law import ROOT
 
 EDGE = {"EDGE_DOMAIN", "EDGE_TLS", "EDGE_ADDRESS", "EDGE_HTTP_PORT", "EDGE_HTTPS_PORT"}
 PAGES = {"PROMETHEUS_PORT", "GRAFANA_PORT", "KUMA_PORT", "GRAFANA_PASSWORD"}
-COMPOSE_ONLY = {"POSTGRES_PASSWORD", "POSTGRES_ROLE", "REDIS_PASSWORD", "PUBLISH_ADDRESS", *EDGE, *PAGES}
+STORES = {"POSTGRES_PASSWORD", "POSTGRES_ROLE", "REDIS_PASSWORD"}
+COMPOSE_ONLY = {"WORKERS", "COMPOSE_PROFILES", "PUBLISH_ADDRESS", *STORES, *EDGE, *PAGES}
 EXAMPLE = (ROOT / ".env.example").read_text()
 LINES = dict(re.findall(r"(?m)^([A-Z][A-Z_]*)=(.*)$", EXAMPLE))
 
@@ -74,3 +75,9 @@ def test_make_env_writes_secrets_once(fresh_env: ModuleType, tmp_path: Path, cap
     assert (tmp_path / ".env").read_text() == written
     said = capsys.readouterr()
     assert not any(values[name] in said.out + said.err for name in fresh_env.SECRETS)
+
+
+def test_it_names_whatever_compose_asks_for() -> None:
+    """A `${NAME}` of docker-compose.yml that is told of nowhere is a setting that nobody can find."""
+    asked = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
+    assert asked - LINES.keys() == {"ENV_FILE"}  # which says where the others stand
