@@ -29,7 +29,8 @@ class Project:
         port = free_port()
         text = _fresh_env().replace("CHECK_INTERVAL_SECONDS=30", "CHECK_INTERVAL_SECONDS=5")
         ports = {name: free_port() for name in ("DASHBOARD_PORT", "FLOWER_PORT", "EDGE_HTTP_PORT", "EDGE_HTTPS_PORT")}
-        for name, chosen in {"API_PORT": port, **ports, "EDGE_ADDRESS": "127.0.0.1", "PROXY_HOPS": 1}.items():
+        https = {"COMPOSE_PROFILES": "edge", "EDGE_ADDRESS": "127.0.0.1", "PROXY_HOPS": 1, "API_BASE_URL": "https://localhost"}
+        for name, chosen in {"API_PORT": port, **ports, **https, "WORKERS": SCALE}.items():
             text = re.sub(rf"(?m)^{name}=.*", f"{name}={chosen}", text)
         self.env_file.write_text(text)
         self.env_file.chmod(0o600)
@@ -64,11 +65,11 @@ class Project:
 
     def up(self) -> None:
         """Build, start, and wait until every healthcheck holds."""
-        self._up("--build", "--scale", f"worker={SCALE}")
+        self._up("--build")
 
     def up_again(self) -> None:
         """Start what jobs need, of what is built; all of it takes a minute on two cores."""
-        self._up("api", "worker", "sweeper")
+        self._up("--scale", "worker=1", "api", "worker", "sweeper")
 
     def _up(self, *arguments: str) -> None:
         self("up", "-d", "--wait", "--wait-timeout", "300", *arguments, timeout_s=420)

@@ -19,7 +19,7 @@ class Told:
 
     decisions: list[dict[str, Any]]
     versions: list[dict[str, Any]]
-    labelled: int
+    labels: list[str]
     answers: list[dict[str, Any]]
 
 
@@ -28,9 +28,8 @@ def told(project: Project) -> Told:
     get = project.client.get
     said = project.client.post("/predict", json={"model": "default", "instances": ROWS}, headers={"Prefer": "wait=60"}).json()
     answers = [{name: row[name] for name in ("label", "probabilities")} for row in said["result"]["predictions"]]
-    (labelled,) = project.sql("select count(*) from labels")
     lists = [get(f"/models/default/{name}", params={"limit": 100}).json()[name] for name in ("decisions", "versions")]
-    return Told(lists[0], lists[1], int(labelled), answers)
+    return Told(lists[0], lists[1], project.sql("select l::text from labels l order by 1"), answers)
 
 
 @contextmanager

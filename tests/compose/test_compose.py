@@ -1,4 +1,4 @@
-"""`docker compose up --build --scale worker=3`, for real, then the profiles `edge` and `backup`: needs COMPOSE_COMMAND."""
+"""`docker compose up --build` with three workers and the edge, for real, then the profile `backup`: needs COMPOSE_COMMAND."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ from tests.compose.kept import ROWS, label, load, told
 
 pytestmark = pytest.mark.compose
 OURS = {"api", "worker", "bulk", "trainer", "quarantine", "beat", "sweeper", "dashboard", "flower"}
+SOCKET = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg==",
+}
 ROOT_CERTIFICATE = "/data/caddy/pki/authorities/local/root.crt"
-SERVICES = OURS | {"mlflow", "redis", "postgres"}
+SERVICES = OURS | {"mlflow", "redis", "postgres", "edge"}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 
 def test_every_service_is_up_and_healthy(project: Project) -> None:
-    """Twelve services, the worker three times, each with a healthcheck that holds; the API says so too."""
+    """Thirteen services, the worker three times as `.env` has it, each with a healthcheck that holds; the API says so too."""
     containers = project.containers()
     assert {container["Service"] for container in containers} == SERVICES
     assert {container["Health"] for container in containers} == {"healthy"}
@@ -45,15 +51,15 @@ def test_every_service_is_up_and_healthy(project: Project) -> None:
     until(lambda: project.client.get("/health").json()["status"] == "ok", 60, "the API says that all is well")
 
 
-def test_only_the_api_and_the_pages_are_published_and_on_loopback(project: Project) -> None:
-    """Neither store, nor MLflow, nor a worker can be reached from outside."""
+def test_only_the_api_the_pages_and_their_edge_are_published(project: Project) -> None:
+    """Neither store, nor MLflow, nor a worker can be reached from outside; the edge stands on loopback as `.env` asks here."""
     published = {
         (container["Service"], address["URL"])
         for container in project.containers()
         for address in container["Publishers"] or []
         if address["PublishedPort"]
     }
-    assert published == {("api", "127.0.0.1"), ("dashboard", "127.0.0.1"), ("flower", "127.0.0.1")}
+    assert published == {(service, "127.0.0.1") for service in ("api", "dashboard", "flower", "edge")}
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
@@ -72,6 +78,11 @@ def test_the_loop_makes_the_first_model_and_three_workers_share_the_jobs(project
     assert len(_hosts(project, ids)) == SCALE
 
 
+def test_doctor_finds_all_well_where_clients_come_by_another_address(project: Project) -> None:
+    """Asked as docs/operations.md has it, where API_BASE_URL is the edge, whose CA no container trusts."""
+    assert "http://api:8000 answers" in project("exec", "-T", "api", "continual", "doctor")
+
+
 def test_a_killed_worker_loses_no_job(project: Project) -> None:
     """All processes of one worker die amid the jobs: every job ends well, and the worker comes back."""
     ids = project.predict(30)
@@ -83,14 +94,8 @@ def test_a_killed_worker_loses_no_job(project: Project) -> None:
 
 @pytest.fixture(scope="module")
 def edge(project: Project) -> ssl.SSLContext:
-    """What a client has to trust once the edge runs, as docs/security.md has it."""
-    project("--profile", "edge", "up", "-d", "--build", "--no-recreate", "edge", timeout_s=240)
-    until(lambda: "BEGIN CERTIFICATE" in _root_certificate(project), 60, "the edge has made its CA")
-    return ssl.create_default_context(cadata=_root_certificate(project))
-
-
-def _root_certificate(project: Project) -> str:
-    return project("exec", "-T", "edge", "sh", "-c", f"cat {ROOT_CERTIFICATE} 2>/dev/null; true")
+    """What a client has to trust, as docs/security.md has it."""
+    return ssl.create_default_context(cadata=project("exec", "-T", "edge", "cat", ROOT_CERTIFICATE))
 
 
 def _browser(project: Project, edge: ssl.SSLContext, name: str) -> httpx.Client:
@@ -105,12 +110,14 @@ def _browser(project: Project, edge: ssl.SSLContext, name: str) -> httpx.Client:
 
 
 def test_a_prediction_is_answered_over_https(project: Project, edge: ssl.SSLContext) -> None:
-    """Posted, waited for and followed as a stream of events through the edge, which believes nobody's word about an address."""
+    """Posted, waited for, polled and followed as events through the edge, which believes nobody's word about an address."""
     with _browser(project, edge, "localhost") as client:
         client.headers["Authorization"] = project.client.headers["Authorization"]
         answer = client.post("/predict", json={"instances": ROWS}, headers={"Prefer": "wait=60"})
         assert answer.json()["status"] == "succeeded"
         assert answer.headers["Strict-Transport-Security"].startswith("max-age=31536000")
+        assert "Alt-Svc" not in answer.headers  # it would name a port that only the container has
+        assert _polled(client) == "succeeded"
         with client.stream("GET", answer.json()["links"]["events"]) as events:
             assert any('"succeeded"' in line for line in events.iter_lines())
         forged = {"X-Forwarded-For": "203.0.113.7"}
@@ -120,10 +127,30 @@ def test_a_prediction_is_answered_over_https(project: Project, edge: ssl.SSLCont
     assert address not in ("203.0.113.7", *inside)
 
 
+def _polled(client: httpx.Client) -> str:
+    job = client.post("/predict", json={"instances": ROWS}).json()["id"]
+    return str(client.get(f"/jobs/{job}", params={"wait": 60}).json()["status"])
+
+
+def test_bodies_have_the_limit_of_the_api_through_it(project: Project, edge: ssl.SSLContext) -> None:
+    """A table of 63 MiB is accepted and one byte more than MAX_BODY_MB is a 413 that names the limit."""
+    most = int(project.values["MAX_BODY_MB"]) << 20
+    with _browser(project, edge, "localhost") as client:
+        client.headers.update({"Authorization": project.client.headers["Authorization"], "Content-Type": "text/csv"})
+        refused = client.post("/predict", content=b"x" * (most + 1))
+        taken = client.post("/predict", content=b"x" * (most - (1 << 20)))
+    assert (refused.status_code, taken.status_code) == (413, 202)
+    assert project.values["MAX_BODY_MB"] in refused.json()["detail"]
+
+
 def test_the_pages_are_behind_it_too(project: Project, edge: ssl.SSLContext) -> None:
-    """The dashboard sends a stranger to its login, Flower asks for one, and plain HTTP is led to HTTPS."""
+    """The dashboard wants a login and then opens its socket, Flower asks for one, and plain HTTP is led to HTTPS."""
     with _browser(project, edge, "dashboard.localhost") as browser:
         assert browser.get("/", headers={"Accept": "text/html"}).status_code == 303
+        origin = {"Origin": "https://dashboard.localhost"}
+        assert browser.post("/login", data={"password": project.values["DASHBOARD_PASSWORD"]}, headers=origin).status_code == 303
+        with browser.stream("GET", "/_stcore/stream", headers=origin | SOCKET) as socket:
+            assert socket.status_code == 101
     with _browser(project, edge, "flower.localhost") as browser:
         assert browser.get("/").status_code == 401
         login, _, password = project.values["FLOWER_BASIC_AUTH"].partition(":")
@@ -136,7 +163,7 @@ def test_what_was_accepted_outlives_down_and_up(project: Project) -> None:
     """The volumes keep the ledger, the queue and the models."""
     before = project.client.get("/model-status").json()["version"]
     (job,) = project.predict(1)
-    project("--profile", "edge", "down", "--timeout", "15", timeout_s=120)
+    project("down", "--timeout", "15", timeout_s=120)
     project.up_again()
     assert project.statuses([job]) == {"succeeded"}
     assert int(project.client.get("/model-status").json()["version"]) >= int(before)
@@ -162,7 +189,7 @@ def test_a_lost_disk_costs_nothing_that_was_backed_up(project: Project) -> None:
     assert project.statuses(accepted) == {"succeeded"}
     after = told(project)
     assert after.answers == before.answers
-    assert after.labelled == before.labelled
+    assert after.labels == before.labels
     assert _ids(after.decisions) >= _ids(before.decisions)
     assert [each for each in after.versions if each in before.versions] == before.versions
 
