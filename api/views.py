@@ -167,8 +167,15 @@ class VersionView(msgspec.Struct):
 def version_view(version: Version, champion: str | None, challenger: str | None) -> VersionView:
     """A version as clients see it."""
     aliases = [alias for alias, name in (("champion", champion), ("challenger", challenger)) if name == version.name]
-    times = _moment(version.created_at), version.job_id, moment(version.pruned_at)
-    return VersionView(version.name, version.metrics, version.data, aliases, *times)
+    return VersionView(
+        version=version.name,
+        metrics=version.metrics,
+        data=version.data,
+        aliases=aliases,
+        created_at=_moment(version.created_at),
+        job_id=version.job_id,
+        pruned_at=moment(version.pruned_at),
+    )
 
 
 def check_view(check: Check) -> dict[str, Any]:

@@ -169,25 +169,16 @@ def cancel(tx: Connection, job_id: str, now: float) -> Literal["cancelled", "ter
 
 # from the indexes of what is open: by `model` or `id` as they are SQLite would walk through all that has ended
 _OPEN = (
-    "SELECT min(id || '') FROM jobs WHERE status = 'queued' AND kind = ? AND model || '' = ?"
-    " UNION ALL SELECT min(id || '') FROM jobs WHERE status = 'running' AND kind = ? AND model || '' = ?"
-)
-
-
-def open_job(tx: Connection, kind: str, model: str) -> str | None:
-    """The id of the model's oldest job of this kind that is queued or running, if there is one."""
-    return min((row[0] for row in fetch(tx, _OPEN, kind, model, kind, model) if row[0]), default=None)
-
-
-_OLDEST_OPEN = (
     "SELECT min(id || '') FROM jobs WHERE status = 'queued' AND model || '' = ?"
     " UNION ALL SELECT min(id || '') FROM jobs WHERE status = 'running' AND model || '' = ?"
 )
+_OPEN_OF_KIND = _OPEN.replace(" AND model", " AND kind = ? AND model")
 
 
-def oldest_open(tx: Connection, model: str) -> str | None:
-    """The id of the model's oldest job of any kind that is queued or running, if there is one."""
-    return min((row[0] for row in fetch(tx, _OLDEST_OPEN, model, model) if row[0]), default=None)
+def open_job(tx: Connection, kind: str | None, model: str) -> str | None:
+    """The id of the model's oldest job of this kind, or of any, that is queued or running, if there is one."""
+    found = fetch(tx, _OPEN_OF_KIND, kind, model, kind, model) if kind else fetch(tx, _OPEN, model, model)
+    return min((row[0] for row in found if row[0]), default=None)
 
 
 def count_queued(tx: Connection) -> int:

@@ -82,7 +82,7 @@ def _old(tx: Connection, name: str, before: float, most: int | None) -> Sequence
 
 def _has_old_jobs(tx: Connection, name: str, before: float) -> bool:
     """Whether a job from before that moment is still open: it goes on with the version that it began with."""
-    oldest = jobs.oldest_open(tx, name)
+    oldest = jobs.open_job(tx, None, name)
     return oldest is not None and oldest < first_id(before)
 
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Table, select, true
+from sqlalchemy import ColumnElement, Connection, Table, select
 
 from storage.artifacts import Artifacts
 from storage.dialects import among
@@ -40,19 +40,13 @@ def _known(tx: Connection, table: Table, column: str, names: Sequence[str]) -> s
     return set(tx.execute(select(table.c[column]).where(among(tx, table.c[column], [name[:ID] for name in names]))).scalars())
 
 
-def _files(
-    tx: Connection, artifacts: Artifacts, kind: str, table: Table, oldest: str, needed: ColumnElement[bool] | None = None
-) -> list[str]:
-    """Files two levels deep whose job is old and that are no row's artifact: those of attempts that did not end.
-
-    Args:
-        needed: which rows need their files; all by default.
-    """
+def _files(tx: Connection, artifacts: Artifacts, kind: str, table: Table, oldest: str, *needed: ColumnElement[bool]) -> list[str]:
+    """Files two levels deep whose job is old and that no row needs (all do, but for `needed`): of attempts that did not end."""
     found = []
     for folder in _names(artifacts, kind):
         names = [name for name in _names(artifacts, f"{kind}/{folder}") if (folder if kind == "datasets" else name)[:ID] < oldest]
         paths = [f"{kind}/{folder}/{name}" for name in names]
-        named = select(table.c.artifact).where(among(tx, table.c.artifact, paths), true() if needed is None else needed)
+        named = select(table.c.artifact).where(among(tx, table.c.artifact, paths), *needed)
         kept = set(tx.execute(named).scalars()) if paths else set()
         found += [path for path in paths if path not in kept]
     return found

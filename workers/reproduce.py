@@ -98,7 +98,7 @@ def _made_again(room: Room, version: Version, made: Made) -> Any:
     with room.db.read() as tx:
         decision = _end_of(tx, version)
     again = _train(room, decision, made).model
-    digest = None if again is None else hashlib.sha256(content(again)).hexdigest()
+    digest = None if again is None else _sha256(again)
     if digest != version.sha256:
         said = f"SHA-256 {digest[:12]}…, was {version.sha256[:12]}…" if digest else "it would be rejected now"
         raise CannotReproduce(f"Version {version.name}, which was pruned since, does not come out as it was: {said}.")
@@ -171,7 +171,12 @@ def _compare(decision: Decision, again: Training) -> Again:
         faults.append(f"the training would be {again.decision}, was {OUTCOMES[decision.action]}")
     if again.model is None:
         return Again(f"the scores of {len(again.candidates)} rejected candidates", around, faults)
-    digest = hashlib.sha256(content(again.model)).hexdigest()
+    digest = _sha256(again.model)
     if digest != before.get("model_sha256", digest):
         faults.append(f"the model's SHA-256 is {digest}, was {before['model_sha256']}")
     return Again(f"version {decision.version} of {decision.model}, SHA-256 {digest}", around, faults)
+
+
+def _sha256(pipeline: Any) -> str:
+    """What a version of it would be known by in the ledger."""
+    return hashlib.sha256(content(pipeline)).hexdigest()

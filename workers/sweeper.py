@@ -28,7 +28,7 @@ from workers.incidents import tell
 from workers.lease import sign_of_life
 from workers.old_versions import OldVersions
 from workers.room import Room, worker_name
-from workers.vigil import EVEN_S, Vigil, WallClock
+from workers.vigil import EvenClock, Vigil, WallClock
 from workers.watch import Watch
 
 EVERY_S = 1.0
@@ -52,7 +52,8 @@ class Sweeper:
         self.room = room
         self.vigil = Vigil(room.settings.job_lease_s, steady)
         self.wall = WallClock(room.clock, steady)
-        self._steady, self._even_since, self._moved, self._tidy_at = steady, steady(), 0.0, 0.0
+        self._even = EvenClock(room.clock, steady)
+        self._steady, self._moved, self._tidy_at = steady, 0.0, 0.0
         self.redis = ringer(room.settings.redis_url)
 
     def sweep(self) -> None:
@@ -78,7 +79,6 @@ class Sweeper:
         if self._moved:
             logger.warning("the clock was set by {:+.0f} s: what is queued is due now", self._moved)
             ledger.clock_stepped(tx, now, self.room.settings.no_model_wait_s)
-            self._even_since = self._steady()
         again, dead = ledger.expire(tx, self.vigil.silent(ledger.leases(tx)), now)
         for bell in again:
             logger.warning("{} {} was taken back from a silent worker; it runs alone next", bell.kind, bell.job_id)
@@ -89,15 +89,16 @@ class Sweeper:
             jobs.add(tx, self._bury(tx, job, now))
         heartbeats.beat(tx, sign_of_life(worker_name("sweeper"), "sweeper", now, os.getpid()))
         heartbeats.forget(tx, now - 3600)
-        if self._clock_is_even():
+        if self._even.is_even():
             idempotency.forget(tx, now - KEYS_KEPT_S)
         return [job.id for job in dead] + hopeless
 
     def prune(self) -> None:
         """Drop some of what is older than RETENTION_DAYS: a little at each sweep, so that nothing has to stop for it."""
-        if not self._clock_is_even():
+        now = self.room.clock()  # first: what is looked at next holds for this moment
+        if not self._even.is_even():
             return
-        before = self.room.clock() - self.room.settings.retention_days * 86_400
+        before = now - self.room.settings.retention_days * 86_400
         for folder in self.room.db.run(lambda tx: retention.prune(tx, before, PRUNED_AT_ONCE), patience_s=0):
             self.room.artifacts.remove(folder)
         if self._steady() >= self._tidy_at:
@@ -112,10 +113,6 @@ class Sweeper:
             self.room.artifacts.remove(name)
         if orphaned:
             logger.info("{} files that nothing refers to are removed", len(orphaned))
-
-    def _clock_is_even(self) -> bool:
-        """Whether the time of day may be believed to be late: else a clock set to next year would cost all results."""
-        return self._steady() - self._even_since >= EVEN_S
 
     def _bury(self, tx: Connection, job: Job, now: float) -> list[NewJob]:
         """People are told of a dead job; a dead training or shadow also leaves what a failed one does: a decision."""
