@@ -21,11 +21,12 @@ from sqlalchemy import text
 from benchmarks.chaos.judge import Row, judge, records_of, wait_done
 from benchmarks.chaos.load import CSV, Load, Posted, training_rows, upload
 from benchmarks.chaos.servers import Missing, Postgres
+from benchmarks.drills.told import listed, probe
 from benchmarks.stack import ROOT, Stack, until
 from storage.database import Database
 
 KEPT = "kept"  # a model that is taught once, so that the same version answers before and after
-PROBE = [[0.1, 0.2], [-1.5, 0.3], [0.7071067811865476, -0.5], [3.0, -2.0]]
+MODELS = ("default", KEPT)
 OPEN = ("queued", "running")
 DONE_S = 180.0
 
@@ -111,19 +112,9 @@ def _teach(client: httpx.Client) -> None:
     until(lambda: client.get("/model-status", params={"model": KEPT}).json()["version"], 180, "the model is taught")
 
 
-def _probe(client: httpx.Client) -> Any:
-    """What the champion says, to the last bit: JSON holds the shortest text of each double."""
-    asked = {"model": KEPT, "instances": PROBE}
-    answer = client.post("/predict", json=asked, headers={"Prefer": "wait=60"})
-    answer.raise_for_status()
-    result = answer.json()["result"]
-    said = [{key: value for key, value in each.items() if key != "prediction_id"} for each in result["predictions"]]
-    return result["version"], said
-
-
 def _look(stack: Stack, load: Load) -> Before:
     with stack.client() as client:
-        answer = _probe(client)
+        answer = probe(client, KEPT)
         labelled = [each for each in load.posted if each.kind == "predict" and each.job_id][:40]
         wait_done(stack.ledger_url, [str(each.job_id) for each in labelled], 60)
         given = {str(each.job_id): [int(x1 + x2 > 0) for x1, x2 in each.rows] for each in labelled}
@@ -140,16 +131,8 @@ def _look(stack: Stack, load: Load) -> Before:
             posted,
             jobs,
             told,
-            [
-                entry
-                for name in ("default", KEPT)
-                for entry in client.get(f"/models/{name}/decisions?limit=100").json()["decisions"]
-            ],
-            [
-                entry
-                for name in ("default", KEPT)
-                for entry in client.get(f"/models/{name}/versions?limit=100").json()["versions"]
-            ],
+            [each for model in MODELS for each in listed(client, model, "decisions")],
+            [each for model in MODELS for each in listed(client, model, "versions")],
             answer,
         )
 
@@ -174,7 +157,9 @@ def _judge(stack: Stack, before: Before, verdict: Verdict) -> None:
     began = time.monotonic()
     waiting = [each for each, job in before.jobs.items() if job["status"] in OPEN]
     with stack.client() as client:
-        verdict.say("the champion answers bit for bit the same", _probe(client) == before.answer, f"version {before.answer[0]}")
+        verdict.say(
+            "the champion answers bit for bit the same", probe(client, KEPT) == before.answer, f"version {before.answer[0]}"
+        )
         wait_done(stack.ledger_url, list(before.jobs), DONE_S)
         after = {each: client.get(f"/jobs/{each}").json() for each in before.jobs}
         there = sum(job.get("id") == each for each, job in after.items())
@@ -215,7 +200,7 @@ def _outgrow(stack: Stack, verdict: Verdict) -> None:
 
 
 def _lists(client: httpx.Client, what: str, before: list[Any], verdict: Verdict) -> None:
-    found = [_identity(e) for name in ("default", KEPT) for e in client.get(f"/models/{name}/{what}?limit=100").json()[what]]
+    found = [_identity(each) for model in MODELS for each in listed(client, model, what)]
     kept = sum(_identity(entry) in found for entry in before)
     verdict.say(f"each of the {what} is there", kept == len(before), f"{kept} of {len(before)}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +11,7 @@ from pydantic import AliasChoices
 
 from settings import EXAMPLE_API_KEY, Settings
 from tests.architecture.law import ROOT
+from tests.fresh_env import load
 
 EDGE = {"EDGE_DOMAIN", "EDGE_TLS", "EDGE_ADDRESS", "EDGE_HTTP_PORT", "EDGE_HTTPS_PORT"}
 PAGES = {"PROMETHEUS_PORT", "GRAFANA_PORT", "KUMA_PORT", "GRAFANA_PASSWORD"}
@@ -28,12 +28,7 @@ def _variable(field: str) -> str:
 
 @pytest.fixture
 def fresh_env() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fresh_env", ROOT / ".ci" / "fresh_env.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load()
 
 
 def test_it_names_every_setting_and_nothing_else() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -15,9 +14,9 @@ import httpx
 
 from embedded.ports import free_port
 from tests.architecture.law import ROOT
+from tests.fresh_env import load
 
 SCALE = 3
-SECRETS = ("API_KEY", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "FLOWER_BASIC_AUTH", "DASHBOARD_PASSWORD", "GRAFANA_PASSWORD")
 
 
 class Project:
@@ -27,7 +26,9 @@ class Project:
         self.command = shlex.split(command)
         self.env_file = folder / ".env"
         port = free_port()
-        text = _fresh_env().replace("CHECK_INTERVAL_SECONDS=30", "CHECK_INTERVAL_SECONDS=5")
+        fresh_env = load()
+        example = (ROOT / ".env.example").read_text()
+        text: str = fresh_env.with_secrets(example).replace("CHECK_INTERVAL_SECONDS=30", "CHECK_INTERVAL_SECONDS=5")
         ports = {name: free_port() for name in ("DASHBOARD_PORT", "FLOWER_PORT", "EDGE_HTTP_PORT", "EDGE_HTTPS_PORT")}
         https = {"COMPOSE_PROFILES": "edge", "EDGE_ADDRESS": "127.0.0.1", "PROXY_HOPS": 1, "API_BASE_URL": "https://localhost"}
         for name, chosen in {"API_PORT": port, **ports, **https, "WORKERS": SCALE}.items():
@@ -35,6 +36,7 @@ class Project:
         self.env_file.write_text(text)
         self.env_file.chmod(0o600)
         self.values = dict(re.findall(r"(?m)^([A-Z_]+)=(.*)$", self.env_file.read_text()))
+        self.secrets = {name: self.values[name] for name in fresh_env.SECRETS}
         self.name = f"continual-test-{os.getpid()}"
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{port}",
@@ -100,12 +102,3 @@ class Project:
     def statuses(self, ids: list[str]) -> set[str]:
         """How these jobs ended, each waited for up to a minute."""
         return {self.client.get(f"/jobs/{job}", params={"wait": 60}).json()["status"] for job in ids}
-
-
-def _fresh_env() -> str:
-    spec = importlib.util.spec_from_file_location("fresh_env", ROOT / ".ci" / "fresh_env.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return str(module.with_secrets((ROOT / ".env.example").read_text()))

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.drills.told import listed, probe
 from tests.compose.containers import Project
-
-ROWS = [[0.25, -0.5], [-1.5, 2.0], [0.0, 0.0]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +19,17 @@ class Told:
     decisions: list[dict[str, Any]]
     versions: list[dict[str, Any]]
     labels: list[str]
-    answers: list[dict[str, Any]]
+    answers: tuple[str, list[dict[str, Any]]]
 
 
 def told(project: Project) -> Told:
     """What it tells now."""
-    get = project.client.get
-    said = project.client.post("/predict", json={"model": "default", "instances": ROWS}, headers={"Prefer": "wait=60"}).json()
-    answers = [{name: row[name] for name in ("label", "probabilities")} for row in said["result"]["predictions"]]
-    lists = [get(f"/models/default/{name}", params={"limit": 100}).json()[name] for name in ("decisions", "versions")]
-    return Told(lists[0], lists[1], project.sql("select l::text from labels l order by 1"), answers)
+    return Told(
+        decisions=listed(project.client, "default", "decisions"),
+        versions=listed(project.client, "default", "versions"),
+        labels=project.sql("select l::text from labels l order by 1"),
+        answers=probe(project.client, "default"),
+    )
 
 
 @contextmanager

@@ -11,9 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.drills.told import PROBE
 from benchmarks.stack import until
-from tests.compose.containers import SCALE, SECRETS, Project
-from tests.compose.kept import ROWS, label, load, told
+from tests import https
+from tests.compose.containers import SCALE, Project
+from tests.compose.kept import label, load, told
 
 pytestmark = pytest.mark.compose
 OURS = {"api", "worker", "bulk", "trainer", "quarantine", "beat", "sweeper", "dashboard", "flower"}
@@ -99,21 +101,14 @@ def edge(project: Project) -> ssl.SSLContext:
 
 
 def _browser(project: Project, edge: ssl.SSLContext, name: str) -> httpx.Client:
-    return httpx.Client(
-        base_url=f"https://127.0.0.1:{project.values['EDGE_HTTPS_PORT']}",
-        headers={"Host": name},
-        verify=edge,
-        timeout=70,
-        trust_env=False,
-        event_hooks={"request": [lambda request: request.extensions.update(sni_hostname=name)]},
-    )
+    return https.client(project.values["EDGE_HTTPS_PORT"], edge, name)
 
 
 def test_a_prediction_is_answered_over_https(project: Project, edge: ssl.SSLContext) -> None:
     """Posted, waited for, polled and followed as events through the edge, which believes nobody's word about an address."""
     with _browser(project, edge, "localhost") as client:
         client.headers["Authorization"] = project.client.headers["Authorization"]
-        answer = client.post("/predict", json={"instances": ROWS}, headers={"Prefer": "wait=60"})
+        answer = client.post("/predict", json={"instances": PROBE}, headers={"Prefer": "wait=60"})
         assert answer.json()["status"] == "succeeded"
         assert answer.headers["Strict-Transport-Security"].startswith("max-age=31536000")
         assert "Alt-Svc" not in answer.headers  # it would name a port that only the container has
@@ -128,7 +123,7 @@ def test_a_prediction_is_answered_over_https(project: Project, edge: ssl.SSLCont
 
 
 def _polled(client: httpx.Client) -> str:
-    job = client.post("/predict", json={"instances": ROWS}).json()["id"]
+    job = client.post("/predict", json={"instances": PROBE}).json()["id"]
     return str(client.get(f"/jobs/{job}", params={"wait": 60}).json()["status"])
 
 
@@ -181,7 +176,7 @@ def test_a_lost_disk_costs_nothing_that_was_backed_up(project: Project) -> None:
         accepted = list(ids)
         archive = project.piped("run", "--rm", "-T", "backup", timeout_s=120)
     contents = gzip.decompress(archive)
-    assert [name for name in SECRETS if project.values[name].encode() in contents] == []
+    assert [name for name, secret in project.secrets.items() if secret.encode() in contents] == []
     project("down", "-v", "--timeout", "15", timeout_s=120)
     project("up", "-d", "--wait", "postgres", timeout_s=120)
     project.piped("run", "--rm", "-T", "backup", "restore", "-", given=archive, timeout_s=120)

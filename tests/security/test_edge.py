@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks.stack import Stack, until
 from embedded.ports import free_port
+from tests import https
 from tests.architecture.law import ROOT
 from tests.needs import program
 
@@ -49,16 +50,9 @@ class Edge:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.https)) == 0
 
-    def client(self, name: str = "localhost", trust: ssl.SSLContext | bool | None = None) -> httpx.Client:
+    def client(self, name: str = "localhost", trust: ssl.SSLContext | None = None) -> httpx.Client:
         """Speaks HTTPS to one of the three names."""
-        return httpx.Client(
-            base_url=f"https://127.0.0.1:{self.https}",
-            headers={"Host": name},
-            verify=self.trust if trust is None else trust,
-            timeout=20,
-            trust_env=False,
-            event_hooks={"request": [lambda request: request.extensions.update(sni_hostname=name)]},
-        )
+        return https.client(self.https, trust or self.trust, name)
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,18 @@ def train(db: Database, number: int, at: float, before: str | None = None) -> No
     with db.begin() as tx:
         champion = models.lock(tx, "default").champion
         made = Version(
-            *("default", number, job, at, f"models/default/{job}-1.skops", f"hash {number}"),
-            *({"score": 0.9}, {}, before or champion, {}, {}, [0, 1]),
+            model="default",
+            number=number,
+            job_id=job,
+            created_at=at,
+            artifact=f"models/default/{job}-1.skops",
+            sha256=f"hash {number}",
+            metrics={"score": 0.9},
+            data={},
+            promoted_from=before or champion,
+            reference={},
+            sketch={},
+            classes=[0, 1],
         )
         versions.add(tx, made)
         champions.serve(tx, "default", str(number), 0)
