@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+GONE = (FileNotFoundError, ProcessLookupError, PermissionError)  # the last for a process that has ended and was not waited for
 LISTEN = "0A"  # the state's code in /proc/net/tcp
 
 
@@ -71,14 +72,17 @@ def cpu_s(pids: Iterable[int]) -> float:
 def listens(pids: Iterable[int], port: int) -> bool:
     """Whether one of these processes listens on the port, and nobody else does."""
     sockets = set(_listeners(port))
-    if not sockets:
-        return False
-    for pid in pids:
-        try:
-            sockets -= {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
-        except OSError:  # it has ended, or closed a file, since it was listed
-            continue
-    return not sockets
+    return bool(sockets) and sockets <= {file for pid in pids for file in _files(pid)}
+
+
+def _files(pid: int) -> set[str]:
+    """Where its descriptors lead to; none if it has ended, and without those that were closed since they were listed."""
+    found = set()
+    with suppress(*GONE):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(*GONE):
+                found.add(os.readlink(link))
+    return found
 
 
 def _listeners(port: int) -> Iterator[str]:

@@ -123,7 +123,7 @@ def roll_back(tx: Connection, name: str, by: str, now: float) -> Decision:
 def _pruned(tx: Connection, version: Version) -> str:
     """Why a version cannot serve again, and what can be had of it."""
     made = decisions.of_job(tx, version.model, version.job_id)
-    again = f"; `make reproduce DECISION={made[-1].id}` trains it again from its record" if made else ""
+    again = f"; `continual reproduce {made[-1].id}` trains it again from its record" if made else ""
     return f"Version {version.name} of '{version.model}' cannot serve again: its file was pruned after RETENTION_DAYS{again}"
 
 

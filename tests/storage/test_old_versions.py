@@ -156,7 +156,7 @@ def test_a_rollback_to_a_pruned_version_is_refused_with_what_can_be_done(aged: D
         assert models.get(tx, "default").champion == "10"  # type: ignore[union-attr]
     assert str(refused.value) == (
         "Version 9 of 'default' cannot serve again: its file was pruned after RETENTION_DAYS; "
-        f"`make reproduce DECISION={decision.id}` trains it again from its record"
+        f"`continual reproduce {decision.id}` trains it again from its record"
     )
 
 
