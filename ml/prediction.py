@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,13 @@ class Prediction:
     def label_list(self) -> list[Label]:
         """The labels as Python's bool, int, float or str."""
         return self.labels.tolist()  # type: ignore[no-any-return]  # scalars of the labels' type
+
+
+def joined(parts: Sequence[Prediction]) -> Prediction:
+    """What one model says of the rows of all parts, at least one, in order."""
+    shares = [part.probabilities for part in parts if part.probabilities is not None]
+    labels = np.concatenate([part.labels for part in parts])
+    return Prediction(labels, np.concatenate(shares) if shares else None, parts[0].classes)
 
 
 def predict(model: Pipeline, problem: Problem, rows: Rows) -> Prediction:

@@ -23,8 +23,7 @@ Column = tuple[str | None, ...]
 Loc = tuple[int | str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PackedRows:
+class PackedRows(msgspec.Struct, frozen=True, gc=False):
     """Rows of one problem.
 
     Attributes:
@@ -60,7 +59,8 @@ def joined(parts: Sequence[PackedRows]) -> PackedRows:
     first = parts[0]
     if len(parts) == 1:
         return first
-    if any(len(part.numbers) * first.count != len(first.numbers) * part.count for part in parts):
+    width = len(first.numbers) // first.count
+    if any(len(part.numbers) != width * part.count for part in parts):
         raise ValueError("rows of several widths")
     texts = tuple(tuple(chain.from_iterable(columns)) for columns in zip(*(part.texts for part in parts), strict=True))
     return PackedRows(sum(part.count for part in parts), b"".join([part.numbers for part in parts]), texts)

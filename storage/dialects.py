@@ -32,7 +32,9 @@ def fetch(tx: Connection, sql: str, *values: Any) -> list[tuple[Any, ...]]:
 
     `?` is a parameter. What the two engines say differently stands in braces: `{among}` is `IN` a parameter that is a
     list, `{among_pairs}` is `IN` the JSON of a list of [text, whole number]; `{lock_free}` locks the rows of a SELECT and
-    leaves out those that others hold (SQLite runs transactions that write one at a time, and needs no such word).
+    leaves out those that others hold (SQLite runs transactions that write one at a time, and needs no such word);
+    `{single}` looks up for each row of `labels` what its prediction was asked, if that was a single row (PostgreSQL, left
+    to itself, reads the whole log where there are thousands of labels).
 
     Raises:
         as SQLAlchemy does: it is the driver that is asked, without SQLAlchemy in between.
@@ -92,12 +94,22 @@ def _lite(tx: Connection) -> bool:
     return tx.dialect.name == "sqlite"
 
 
+_SINGLE = 'predictions ON predictions.job_id = labels.job_id AND predictions."rows" = 1'
+_SINGLE_LATERAL = (
+    'LATERAL (SELECT features FROM predictions WHERE predictions.job_id = labels.job_id AND predictions."rows" = 1 OFFSET 0)'
+    " AS asked ON TRUE"
+)
+
+
 @lru_cache(maxsize=64)
 def _said(lite: bool, sql: str, rows: int = 0, columns: int = 0) -> str:
     values = "VALUES " + ", ".join([f"({', '.join('?' * columns)})"] * rows)
     if lite:
         pairs = "IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"
-        return sql.format(among="IN (SELECT value FROM json_each(?))", among_pairs=pairs, lock_free="", values=values)
+        return sql.format(
+            among="IN (SELECT value FROM json_each(?))", among_pairs=pairs, lock_free="", single=_SINGLE, values=values
+        )
     pairs = "IN (SELECT e->>0, (e->>1)::bigint FROM json_array_elements(CAST(? AS json)) AS e)"
-    said = sql.format(among="= ANY(?)", among_pairs=pairs, lock_free="FOR UPDATE SKIP LOCKED", values=values)
+    free = "FOR UPDATE SKIP LOCKED"
+    said = sql.format(among="= ANY(?)", among_pairs=pairs, lock_free=free, single=_SINGLE_LATERAL, values=values)
     return said.replace("?", "%s")

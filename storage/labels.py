@@ -117,22 +117,26 @@ def of_job(tx: Connection, job_id: str) -> list[Labelled]:
 
 
 _BETWEEN = (
-    'SELECT position, job_id, "row", label, labelled_at FROM labels WHERE model = ? AND position >= ? AND position < ?'
-    " ORDER BY position"
+    'SELECT position, labels.job_id, labels."row", label, labelled_at, features FROM labels LEFT JOIN {single}'
+    " WHERE labels.model = ? AND position >= ? AND position < ? ORDER BY position"
 )
+Evidence = tuple[int, str, int, str, float, bytes | None]
 
 
-def between(tx: Connection, model: str, start: int, stop: int, as_of: float | None = None) -> list[tuple[int, str, int, str]]:
-    """Labels at positions [start, stop) as (position, job id, row, label JSON), oldest first.
+def between(tx: Connection, model: str, start: int, stop: int, as_of: float | None = None) -> list[Evidence]:
+    """Labels at positions [start, stop), oldest first, as (position, job id, row, label JSON, labelled at, features).
+
+    `features`: what the job was asked, as PackedRows, if that was a single row; None for larger jobs, for files, and for
+    what is no longer in the log.
 
     Args:
         as_of: the moment whose labels are asked for: what was corrected later is given as it stood. None is now.
     """
     found = fetch(tx, _BETWEEN, model, start, stop)
     if as_of is None:
-        return [(position, job, row, label) for position, job, row, label, _ in found]
-    stood = _stood(tx, sorted({job for _, job, _, _, at in found if at > as_of}), as_of)
-    return [(position, job, row, stood.get((job, row), label)) for position, job, row, label, _ in found]
+        return found
+    stood = _stood(tx, sorted({job for _, job, _, _, at, _ in found if at > as_of}), as_of)
+    return [(position, job, row, stood.get((job, row), label), *rest) for position, job, row, label, *rest in found]
 
 
 def _stood(tx: Connection, job_ids: Sequence[str], moment: float) -> dict[Key, str]:

@@ -15,8 +15,8 @@ from ml.challenger import SMALLEST_HISTORY
 from ml.detector import DetectorState
 from ml.detectors import Watch
 from ml.estimate import Estimate, estimate
-from ml.feature_drift import FeatureDrift, compare
-from ml.metrics import losses, score
+from ml.feature_drift import SMALLEST_SAMPLE, FeatureDrift, compare
+from ml.metrics import losses
 from ml.model_file import RefusedModel
 from ml.prediction import predict
 from ml.rows import Rows, take
@@ -30,6 +30,7 @@ from storage.models import Model
 from workers import history, probation, serving, shadow, trial, verdicts
 from workers.coverage import Coverage, measure
 from workers.lease import Claim
+from workers.newest import Newest
 from workers.probation import OnProbation, Worse
 from workers.room import Room
 from workers.run import Done, JobFailed
@@ -169,6 +170,7 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
     tested = probation.begin(room, tx, champion, before) if serves else None
     begun = trial.begin(room, tx, champion, limit) if serves else None
     tried = begun if isinstance(begun, OnTrial) else None
+    newest = Newest(max(before.start, model.head - WINDOW))
     for _, part in history.chunks(room, tx, champion.problem, before.position, model.head):
         claim.check()
         if part is not None:
@@ -178,6 +180,7 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
             floor = floor.after(lost) if floor else None
             tested = tested.see(part, said) if tested else None
             tried = tried.see(part, said) if tried else None
+            newest = newest.see(part, said)
     after = replace(
         before,
         position=model.head,
@@ -186,9 +189,9 @@ def _look(room: Room, tx: Connection, model: Model, champion: Loaded, claim: Cla
         probation=tested.state.to_dict() if tested else None,
     )
     seen = model.head - before.position
-    inputs = _inputs(room, tx, champion, before.position, model.head)
+    inputs = newest.rows if seen >= SMALLEST_SAMPLE else history.recent_inputs(tx, champion.problem, WINDOW)
     sketch = version.sketch
-    measured = _performance(room, tx, champion, before.start, model.head) if seen else _as_before(tx, model, version.name)
+    measured = _performance(room, tx, champion, newest, before.position) if seen else _as_before(tx, model, version.name)
     performance, recent = measured
     return Seen(
         seen,
@@ -229,14 +232,14 @@ def _states(champion: Loaded, stored: Detector, limit: float) -> tuple[Watch, Wa
     return loss, kept.with_limit(2 * limit) if kept else None
 
 
-def _performance(room: Room, tx: Connection, champion: Loaded, start: int, head: int) -> tuple[float | None, float | None]:
-    """The metric over the newest WINDOW and over the newest RECENT rows."""
-    problem = champion.problem
-    newest = history.between(room, tx, problem, max(start, head - WINDOW), head)
-    if newest is None or len(newest) < SMALLEST_HISTORY:
-        return None, None
-    said, last = predict(champion.pipeline, problem, newest.rows), slice(-RECENT, None)
-    return score(problem.metric, newest.truth, said), score(problem.metric, newest.truth[last], said.cut(last))
+def _performance(
+    room: Room, tx: Connection, champion: Loaded, newest: Newest, position: int
+) -> tuple[float | None, float | None]:
+    """The metric over the newest WINDOW and over the newest RECENT rows: those before `position` were another check's."""
+    older = history.between(room, tx, champion.problem, newest.start, position) if newest.start < position else None
+    if older is not None:
+        newest = newest.after(older, predict(champion.pipeline, champion.problem, older.rows))
+    return newest.scores(champion.problem, RECENT) if len(newest) >= SMALLEST_HISTORY else (None, None)
 
 
 def _as_before(tx: Connection, model: Model, version: str) -> tuple[float | None, float | None]:
@@ -244,14 +247,6 @@ def _as_before(tx: Connection, model: Model, version: str) -> tuple[float | None
     last = checks.last(tx, model.name)
     same = last is not None and last.result.get("version") == version
     return model.performance, last.result.get("recent_performance") if last is not None and same else None
-
-
-def _inputs(room: Room, tx: Connection, champion: Loaded, start: int, head: int) -> Rows | None:
-    """The inputs of new evidence, or else of the newest predictions."""
-    if head - start >= 500:
-        part = history.between(room, tx, champion.problem, max(start, head - WINDOW), head)
-        return part.rows if part else None
-    return history.recent_inputs(tx, champion.problem, WINDOW)
 
 
 def _estimate(champion: Loaded, inputs: Rows | None) -> Estimate | None:
@@ -291,7 +286,7 @@ def _result(model: Model, verdict: Verdict, seen: Seen, train: str | None) -> di
         "evidence_rows": seen.loss.rows,
         "reference_mu0": seen.loss.mu0,
         "floor": None if seen.floor is None else {"statistic": seen.floor.evidence, "limit": seen.floor.limit},
-        "features": [asdict(each) for each in seen.drifts],
+        "features": [msgspec.to_builtins(each) for each in seen.drifts],
         "probation": probation.shown(seen.probation),
         "trial": trial.shown(seen.trial, seen.ended),
         "estimate": asdict(seen.estimate) if seen.estimate else None,

@@ -14,9 +14,10 @@ from ml.challenger import LARGEST_HISTORY
 from ml.rows import Rows, Truth, pack, stack, take, truth, unpack
 from problems.declaration import Problem
 from problems.labels import Label
-from problems.rows import PackedRows
+from problems.rows import PackedRows, joined
 from storage import datasets, labels, predictions
 from storage.datasets import Dataset
+from storage.labels import Evidence
 from storage.predictions import Logged
 from workers import tables
 from workers.room import Room
@@ -142,11 +143,23 @@ def _of_dataset(room: Room, problem: Problem, dataset: Dataset, start: int, stop
     return _Part(rows, tables.labels_of(problem, path, offset, count), np.arange(first, first + count))
 
 
-def _of_labels(
-    room: Room, tx: Connection, problem: Problem, given: Sequence[tuple[int, str, int, str]], decoded: Decoded
-) -> list[_Part]:
+def _of_labels(room: Room, tx: Connection, problem: Problem, given: Sequence[Evidence], decoded: Decoded) -> list[_Part]:
+    single = [each for each in given if each[5] is not None]
+    larger = [each for each in given if each[5] is None] if len(single) < len(given) else []
+    return _of_single(problem, single) + _of_larger(room, tx, problem, larger, decoded)
+
+
+def _of_single(problem: Problem, given: Sequence[Evidence]) -> list[_Part]:
+    asked = [each for each in given if each[2] == 0]
+    if not asked:
+        return []
+    rows = unpack(problem, joined([PackedRows.decode(each[5] or b"") for each in asked]))
+    return [_Part(rows, _meant([each[3] for each in asked]), np.array([each[0] for each in asked]))]
+
+
+def _of_larger(room: Room, tx: Connection, problem: Problem, given: Sequence[Evidence], decoded: Decoded) -> list[_Part]:
     by_job: dict[str, list[tuple[int, int, str]]] = {}
-    for position, job_id, row, label in given:
+    for position, job_id, row, label, _, _ in given:
         by_job.setdefault(job_id, []).append((position, row, label))
     _read(room, tx, problem, by_job.keys(), decoded)
     known = [(asked, [each for each in by_job[job] if each[1] < asked.count]) for job, asked in decoded.items()]
@@ -154,9 +167,13 @@ def _of_labels(
     if not flat:
         return []
     packed = _gather(problem, [(asked, [row for _, row, _ in rows]) for asked, rows in known])
-    meant = {text: msgspec.json.decode(text) for text in {label for _, _, label in flat}}  # few texts, many rows
-    said = [meant[label] for _, _, label in flat]
+    said = _meant([label for _, _, label in flat])
     return [_Part(unpack(problem, packed), said, np.array([position for position, _, _ in flat]))]
+
+
+def _meant(texts: Sequence[str]) -> list[Label]:
+    meant = {text: msgspec.json.decode(text) for text in set(texts)}  # few texts, many rows
+    return [meant[text] for text in texts]
 
 
 def _read(room: Room, tx: Connection, problem: Problem, wanted: Set[str], decoded: Decoded) -> None:

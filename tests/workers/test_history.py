@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from ml.generator import generate
 from problems.catalog import builtin
-from storage import predictions
+from storage import labels, predictions
 from tests.workers.conftest import House
 from workers import history
 
@@ -53,3 +53,28 @@ def test_recent_inputs_are_the_newest_rows_and_no_more_than_asked_for(served: Ho
         found = history.recent_inputs(tx, builtin(), 50)
     assert isinstance(found, np.ndarray)
     assert sorted(found.tolist()) == sorted(inputs[750:].tolist())
+
+
+def test_labels_of_single_rows_and_of_larger_jobs_stand_in_the_order_they_came(served: House) -> None:
+    """Rows asked for one by one are read with their labels, others by their jobs: one history in the end, no row too many."""
+    inputs, truth = generate(9, 2, 0.05, "none", 0.0, 4)
+    alone = [served.predict(inputs[n : n + 1]) for n in range(4)]
+    together = served.predict(inputs[4:])
+    turns = [
+        (alone[0], 0),
+        (together, 0),
+        (alone[1], 0),
+        (together, 1),
+        (together, 2),
+        (alone[2], 0),
+        (alone[2], 5),
+        (together, 9),
+    ]
+    with served.db.begin() as tx:
+        labels.store(tx, "default", [(turn, "1" if truth[0] else "0") for turn in turns], served.clock())
+    with served.db.read() as tx:
+        found = history.between(served.room, tx, builtin(), 1000, 1100)
+    assert found is not None
+    assert isinstance(found.rows, np.ndarray)
+    assert found.rows.tolist() == inputs[[0, 4, 1, 5, 6, 2]].tolist()
+    assert found.positions.tolist() == list(range(1000, 1006))
