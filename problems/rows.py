@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
+from mmap import ACCESS_READ, mmap
 from operator import itemgetter
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -28,7 +30,8 @@ class PackedRows(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         count: how many rows.
-        numbers: float64, native order, row-major, count x len(problem.numbers); NaN is missing, booleans 0, 1.
+        numbers: float64, native order, row-major, count x len(problem.numbers); NaN is missing, booleans 0, 1. Of a file
+            they are a view of it.
         texts: one column per problem.texts, each of `count` values; None is missing.
     """
 
@@ -48,6 +51,20 @@ class PackedRows(msgspec.Struct, frozen=True, gc=False):
             msgspec.DecodeError: not such a message.
         """
         return msgspec.msgpack.decode(packed, type=cls)
+
+    @classmethod
+    def of_file(cls, path: Path) -> PackedRows:
+        """As `decode`, but the numbers stay in the file: they are in the address space, not in memory."""
+        with path.open("rb") as file:
+            whole = mmap(file.fileno(), 0, access=ACCESS_READ)  # it ends with the last view of it
+        seen = msgspec.msgpack.decode(whole, type=_Seen)
+        return cls(seen.count, cast(bytes, seen.numbers), seen.texts)
+
+
+class _Seen(msgspec.Struct):
+    count: int
+    numbers: memoryview
+    texts: tuple[Column, ...] = ()
 
 
 def joined(parts: Sequence[PackedRows]) -> PackedRows:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +19,33 @@ MACHINE_FAULTS = frozenset(
     if hasattr(errno, name)
 )
 SYNCED_EVERY = 8 << 20  # bytes of a growing file: what is left for its end is quick
+
+
+def settle(draft: Path, target: Path) -> None:
+    """Rename a finished file into place so that it survives a power cut: file first, then its folder."""
+    _sync(draft)
+    draft.replace(target)
+    settle_name(target)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def settle_name(path: Path) -> None:
+    """Make a file's name survive a power cut: it is its folder's content."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def settle_in_place(path: Path) -> None:
+    """As `settle`, of a file that has its name already."""
+    _sync(path)
+    settle_name(path)
 
 
 class Artifacts:
@@ -40,8 +67,12 @@ class Artifacts:
         return path
 
     @contextmanager
-    def writing(self, name: str) -> Iterator[Path]:
-        """A path to write to; at the end of the block the file is flushed to disk and appears under `name`."""
+    def writing(self, name: str, settle: Callable[[Path, Path], None] = settle) -> Iterator[Path]:
+        """A path to write to; at the end of the block the file is flushed to disk and appears under `name`.
+
+        Args:
+            settle: what puts the finished draft into its place.
+        """
         target = self.path(name)
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")  # containers share pids: only chance is one's own
@@ -117,18 +148,31 @@ class SyncedBehind:
             self._under_way.result()
 
 
-def settle(draft: Path, target: Path) -> None:
-    """Rename a finished file into place so that it survives a power cut: file first, then its folder."""
-    with draft.open("rb+") as file:
-        os.fsync(file.fileno())
-    draft.replace(target)
-    settle_name(target)
+class SettledBehind:
+    """Has a finished file made durable while it is read already: who tells of it waits first. A context, for one file.
 
+    Raises:
+        OSError: when it is waited for, what the disk has said.
+    """
 
-def settle_name(path: Path) -> None:
-    """Make a file's name survive a power cut: it is its folder's content."""
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "settle")
+        self._under_way: Future[None] | None = None
+
+    def __enter__(self) -> SettledBehind:
+        return self
+
+    def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown()
+        if not fault:
+            self.wait()
+
+    def settle(self, draft: Path, target: Path) -> None:
+        """As the function, but it returns at once; until `wait` has, a power cut may leave anything under the name."""
+        draft.replace(target)
+        self._under_way = self._thread.submit(settle_in_place, target)
+
+    def wait(self) -> None:
+        """Until the file is safe; at once if there is none."""
+        if self._under_way:
+            self._under_way.result()

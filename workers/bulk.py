@@ -26,6 +26,7 @@ from ml.rows import Rows, pack, take, unpack
 from problems.declaration import Problem
 from problems.rows import PackedRows
 from storage import ledger, predictions, tallies
+from storage.artifacts import SettledBehind
 from storage.jobs import Job, NewJob
 from storage.predictions import Logged
 from workers import partial, serving, tables
@@ -63,11 +64,12 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
     loaded = serving.version(room, job.model, before.version) if before else None
     if before is None or loaded is None:
         before, loaded = None, _champion(room, job.model)
-    source = _source(room, loaded.problem, before.source if before else _checked(room, job, loaded.problem))
-    if source.rows <= ROWS_AT_ONCE:
-        return _small(job, loaded, source)
-    result: dict[str, Any] = {"model": job.model, "version": loaded.version.name, "rows": source.rows}
-    name, result["labels"] = _large(room, job, claim, loaded, source, before)
+    with SettledBehind() as disk:
+        source = _source(room, loaded.problem, before.source if before else _checked(room, job, loaded.problem, disk))
+        if source.rows <= ROWS_AT_ONCE:
+            return _small(job, loaded, source)
+        result: dict[str, Any] = {"model": job.model, "version": loaded.version.name, "rows": source.rows}
+        name, result["labels"] = _large(room, job, claim, loaded, source, before, disk)
     logged = _logged(job, loaded, source)
 
     def settle(tx: Connection, now: float) -> Sequence[NewJob]:
@@ -85,16 +87,18 @@ def _champion(room: Room, model: str) -> Loaded:
     return champion
 
 
-def _checked(room: Room, job: Job, problem: Problem) -> str:
+def _checked(room: Room, job: Job, problem: Problem, disk: SettledBehind) -> str:
     """The artifact that holds the job's rows, checked."""
     given = job.artifact or ""
-    return given if given.endswith(".bin") else tables.rows_to_predict(room, problem, given, f"bodies/{job.id}/rows.arrow")
+    if given.endswith(".bin"):
+        return given
+    return tables.rows_to_predict(room, problem, given, f"bodies/{job.id}/rows.arrow", disk)
 
 
 def _source(room: Room, problem: Problem, name: str) -> _Source:
     path = room.artifacts.path(name)
     if path.suffix == ".bin":
-        packed = PackedRows.decode(path.read_bytes())
+        packed = PackedRows.of_file(path)
         whole = unpack(problem, packed)
         return _Source(
             name, packed.count, lambda start, stop: take(whole, slice(start, stop)), lambda places: take(whole, places)
@@ -109,7 +113,7 @@ def _source(room: Room, problem: Problem, name: str) -> _Source:
 
 
 def _large(
-    room: Room, job: Job, claim: Claim, loaded: Loaded, source: _Source, before: Note | None
+    room: Room, job: Job, claim: Claim, loaded: Loaded, source: _Source, before: Note | None, disk: SettledBehind
 ) -> tuple[str, dict[str, int]]:
     """The artifact of the whole answer, and how many rows have which label."""
     token = claim.owner.rsplit("/", 1)[-1]
@@ -124,10 +128,12 @@ def _large(
             writer.put(predict(loaded.pipeline, loaded.problem, rows), start)
             if time.monotonic() - kept_at >= KEPT_EVERY_S:
                 writer.drain()
+                disk.wait()  # for a note names the source
                 answer.keep()
                 _tell(room, job, claim, answer.note.done / source.rows)
                 kept_at = time.monotonic()
         writer.drain()
+        disk.wait()
         return answer.finish(), dict(answer.labels)
 
 

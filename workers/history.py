@@ -200,7 +200,7 @@ def _features(room: Room, problem: Problem, logged: Logged) -> PackedRows:
         return PackedRows.decode(logged.features)
     path = room.artifacts.path(logged.artifact or "")
     if path.suffix == ".bin":
-        return PackedRows.decode(path.read_bytes())
+        return PackedRows.of_file(path)
     return pack(problem, tables.rows_of(problem, path, 0, logged.rows))
 
 

@@ -16,6 +16,7 @@ from loguru import logger
 
 from ml.rows import Rows
 from problems.declaration import Problem
+from storage.artifacts import SettledBehind
 from workers import labelling, reading
 from workers.columns import as_rows
 from workers.pieces import Unusable
@@ -30,8 +31,11 @@ KILLED_PAUSE_S, KILLED_TIMES = 1.0, 3
 MAGIC = b"ARROW1"  # how an Arrow file begins, and a stream does not
 
 
-def rows_to_predict(room: Room, problem: Problem, source: str, target: str) -> str:
+def rows_to_predict(room: Room, problem: Problem, source: str, target: str, disk: SettledBehind) -> str:
     """Check the table in artifact `source` against the problem's features.
+
+    Args:
+        disk: has `target` made durable while its rows are used already.
 
     Returns:
         The artifact that holds the rows as Arrow: `source`, where they can be read as they came, else `target`.
@@ -43,7 +47,7 @@ def rows_to_predict(room: Room, problem: Problem, source: str, target: str) -> s
     path = room.artifacts.path(source)
     if path.suffix == ".arrow" and _in_a_child(lambda: {"as_is": reading.as_is(problem, path)})["as_is"]:
         return source
-    with room.artifacts.writing(target) as draft:
+    with room.artifacts.writing(target, disk.settle) as draft:
         _in_a_child(lambda: {"rows": reading.read_features(problem, path, draft)})
     return target
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -55,6 +56,17 @@ def test_missing_values_categories_and_booleans_have_their_places() -> None:
     assert numbers(packed)[1:4] == [1.0, 2.0, 0.0]
     assert packed.texts == (("7", "x", None, "2.0", "true"), ("a", "", "b", "c", "d"))
     assert PackedRows.decode(packed.encode()).texts == packed.texts
+
+
+def test_rows_in_a_file_are_those_that_were_written(tmp_path: Path) -> None:
+    """The numbers stay in the file, also when that is removed: who reads it has its bytes."""
+    packed = pack_instances(MIXED, b'[[1.5,7,true,"a"],[2,"x",false,""]]')
+    file = tmp_path / "rows.bin"
+    file.write_bytes(packed.encode())
+    read = PackedRows.of_file(file)
+    file.unlink()
+    assert (read.count, numbers(read), read.texts) == (packed.count, numbers(packed), packed.texts)
+    assert type(read.numbers).__name__ == "memoryview"
 
 
 def test_an_optional_key_may_be_absent() -> None:

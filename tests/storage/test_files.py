@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from storage.artifacts import Artifacts
+from storage.artifacts import Artifacts, SettledBehind
 from storage.ids import new_id, time_of
 
 
@@ -57,3 +59,27 @@ def test_a_draft_that_fails_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         die()
     assert list(tmp_path.rglob("*.part")) == [] and not artifacts.path("models/a").exists()
+
+
+def test_a_file_that_settles_behind_can_be_read_at_once_and_its_fault_is_told_to_who_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is slow, and then it is full: the file is in place meanwhile, and no wait for it ends as if it were safe."""
+    artifacts, synced = Artifacts(tmp_path), threading.Event()
+
+    def full(_: int) -> None:
+        synced.wait(10)
+        raise OSError(errno.ENOSPC, "full")
+
+    def use() -> None:
+        with SettledBehind() as disk:
+            with artifacts.writing("bodies/a/rows.arrow", disk.settle) as draft:
+                draft.write_bytes(b"rows")
+            assert artifacts.path("bodies/a/rows.arrow").read_bytes() == b"rows"
+            synced.set()
+            disk.wait()
+            pytest.fail("it is not safe")
+
+    monkeypatch.setattr("storage.artifacts.os.fsync", full)
+    with pytest.raises(OSError, match="full"):
+        use()

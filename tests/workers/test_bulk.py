@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from ml.model_file import dump
 from ml.prediction import Prediction, predict
 from problems.catalog import builtin
 from problems.rows import PackedRows
-from storage import champions, ledger, versions
+from storage import artifacts, champions, ledger, versions
 from storage.exports import of_file
 from tests.architecture.law import ROOT
 from tests.workers.conftest import House
@@ -147,6 +148,35 @@ def test_a_job_whose_worker_was_lost_goes_on_at_the_first_chunk_that_is_missing(
     answered(house, job_id)
     files = [path.suffix for path in house.room.artifacts.path(f"results/{job_id}").iterdir()]
     assert sorted(files) == [".arrow", ".note"]
+
+
+def test_rows_are_predicted_while_their_file_settles_but_no_note_tells_of_it_before(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut must not leave a note of rows that are not on the disk: the first note waits for them, the rows do not."""
+    predicted, seen = threading.Event(), list[str]()
+    settle, keep = artifacts.settle_in_place, partial.Partial.keep
+
+    def slow(path: Path) -> None:
+        assert predicted.wait(10)
+        settle(path)
+        seen.append("settled")
+
+    def noted(answer: partial.Partial) -> None:
+        seen.append("kept")
+        keep(answer)
+
+    def said(*given: Any) -> Prediction:
+        predicted.set()
+        return predict(*given)
+
+    monkeypatch.setattr(artifacts, "settle_in_place", slow)
+    monkeypatch.setattr(partial.Partial, "keep", noted)
+    job_id = posted(trained(house), "parquet")
+    monkeypatch.setattr(bulk, "predict", said)
+    carry(house, job_id)
+    answered(house, job_id)
+    assert seen[:2] == ["settled", "kept"]
 
 
 def test_the_version_that_began_a_job_ends_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
