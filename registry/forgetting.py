@@ -39,6 +39,30 @@ def forget(client: MlflowClient, model: str, version: str, for_good: bool) -> No
         client.delete_model_version(model, version)
 
 
+def forget_unfinished(client: MlflowClient, experiment: str, model: str, job_id: str, for_good: bool) -> None:
+    """Delete what attempts of a model's job have left that were killed before they had a version.
+
+    An attempt that is only thought dead fails where it is: its job is another's by then.
+
+    Args:
+        experiment: the id of the one that its runs are in; they are named by the model.
+        for_good: as in `forget`.
+
+    Raises:
+        MlflowException, OSError: the store fails.
+    """
+    store: Any = client._tracking_client.store
+    for run in client.search_runs([experiment], f"attributes.run_name = '{model}' and tags.`job_id` = '{job_id}'"):
+        this = run.info.run_id
+        if client.search_model_versions(f"run_id = '{this}'"):
+            continue
+        for logged in client.search_logged_models([experiment], f"source_run_id = '{this}'"):
+            with _if_there():
+                _forget_model(store, logged.model_id, for_good)
+        with _if_there():
+            _forget_run(store, this, for_good)
+
+
 def _forget_model(store: Any, model_id: str, for_good: bool) -> None:
     found = store.get_logged_model(model_id, allow_deleted=True)
     _delete_files(found.artifact_location, model_id)

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from registry.forgetting import ABSENT, forget
+from registry.forgetting import ABSENT, forget, forget_unfinished
 from registry.port import CHALLENGER, CHAMPION, RegistryDown, UnknownVersion, Upload
 from registry.unchanged import Unchanged
 
@@ -213,7 +213,10 @@ class MlflowRegistry:
         import mlflow
 
         client = self._client()
-        run = client.create_run(self._experiment(), run_name=upload.model, tags=dict(upload.tags))
+        experiment = self._experiment()
+        if job := upload.tags.get("job_id"):
+            forget_unfinished(client, experiment, _literal(upload.model), _literal(job), for_good=self._store is not None)
+        run = client.create_run(experiment, run_name=upload.model, tags=dict(upload.tags))
         _log_numbers(client, run, upload)
         with mlflow.start_run(run_id=run.info.run_id), tempfile.TemporaryDirectory() as folder:
             info = _log_model(upload)

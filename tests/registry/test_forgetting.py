@@ -97,6 +97,34 @@ def test_what_another_version_was_made_of_by_hand_stays(mlflow_registry: MlflowR
     assert client.get_run(str(copy.run_id)).info.lifecycle_stage == "active"
 
 
+@pytest.mark.parametrize("step", ["_log_model", "MlflowRegistry._name"])
+def test_what_a_killed_registering_has_left_is_gone_with_the_next_attempt_of_its_job(
+    mlflow_registry: MlflowRegistry, upload: Uploads, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """A kill before the model is logged, or between model and version: one run, one model, one version in the end."""
+    model = f"killed-{step[-4:]}"
+    sent = upload(model, "one")
+    mlflow_registry.register(upload(f"{model}-too", "one"))
+    mlflow_registry.register(upload(model, "another"))
+    before = _rows(mlflow_registry)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"registry.mlflow_registry.{step}", killed)
+        with pytest.raises(KeyboardInterrupt):
+            mlflow_registry.register(sent)
+    left = _rows(mlflow_registry)
+    assert left["runs"] == before["runs"] + 1
+    files = _files(mlflow_registry)
+    assert mlflow_registry.register(sent) == "2"
+    after = _rows(mlflow_registry)
+    assert (after["runs"], after["logged_models"]) == (before["runs"] + 1, before["logged_models"] + 1)
+    if step != "_log_model":
+        assert len(_files(mlflow_registry)) == len(files)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     made = MlflowServer(tmp_path_factory.mktemp("server"))
