@@ -91,7 +91,8 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
         open_train = jobs.open_job(tx, "train", model.name)  # before the look for a trial: one becomes the other
         seen = _look(room, tx, model, champion, claim)
         verdict = _verdict(model, champion, seen, open_train)
-    train = _train_job(room, job, model, verdict) if verdict.reason else None
+    serves = seen.worse.predecessor.name if seen.worse else model.champion
+    train = _train_job(room, job, model, verdict, serves) if verdict.reason else None
     result = _result(model, verdict, seen, train.id if train else verdict.open_train)
     return Done(
         result,
@@ -101,7 +102,7 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
 
 def _verdict(model: Model, champion: Loaded, seen: Seen, open_train: str | None) -> Verdict:
     if seen.worse is not None:
-        return verdicts.rolled_back(seen.loss, open_train)
+        return verdicts.rolled_back(model, champion.problem.loop, seen.loss, seen.worse, open_train)
     if seen.ended is not None and seen.ended.action == "promote":
         return verdicts.replaced(seen.loss, open_train)
     tried = seen.trial is not None and seen.ended is None
@@ -125,7 +126,7 @@ def _without_champion(room: Room, tx: Connection, job: Job, model: Model) -> Don
     enough = model.rows >= SMALLEST_HISTORY and (model.problem.task == "regression" or len(model.classes or []) >= 2)
     rested = model.attempt_rows == 0 or model.rows - model.attempt_rows >= model.problem.loop.cooldown_rows
     if train is None and enough and rested:
-        made = _train_job(room, job, model, Verdict("first", 0.0, 0.0, None, "first"))
+        made = _train_job(room, job, model, Verdict("first", 0.0, 0.0, None, "first"), None)
         train, follow = made.id, [made]
     if model.name == "default" and model.rows == 0 and jobs.open_job(tx, "generate", model.name) is None:
         follow = [
@@ -151,7 +152,7 @@ def _without_champion(room: Room, tx: Connection, job: Job, model: Model) -> Don
         models.change(tx, model.name, last_check_at=now)
         if follow and follow[0].kind == "train":
             reason = f"No version serves yet, and there are {model.rows:,} labelled rows."
-            champions.record(tx, model.name, "train", None, None, reason, now, follow[0].id, {"by": "check", "check": result})
+            _record_training(tx, model.name, None, reason, follow[0], result, now)
         return follow
 
     return Done(result, settle=settle)
@@ -258,16 +259,24 @@ def _estimate(champion: Loaded, inputs: Rows | None) -> Estimate | None:
     return estimate(champion.problem.metric, predict(champion.pipeline, champion.problem, some), t)
 
 
-def _train_job(room: Room, job: Job, model: Model, verdict: Verdict) -> NewJob:
-    """The training that a verdict asks for; the check's id in its key makes it one, however often the check is tried."""
-    change = None if verdict.rows_since_change is None else model.head - verdict.rows_since_change
+def _train_job(room: Room, job: Job, model: Model, verdict: Verdict, serves: str | None) -> NewJob:
+    """The training that a verdict asks for; the check's id in its key makes it one, however often the check is tried.
+
+    Args:
+        serves: the version that it is compared with.
+    """
     asked = {
         "reason": verdict.reason,
-        "change_position": change,
-        "from_version": model.champion,
+        "change_position": _change(model, verdict),
+        "from_version": serves,
         "seed": model.head % 2**31,
     }
     return room.new_job("train", model.name, msgspec.json.encode(asked), dedupe_key=f"train:{job.id}")
+
+
+def _change(model: Model, verdict: Verdict) -> int | None:
+    """The position where what the verdict is about began."""
+    return None if verdict.rows_since_change is None else model.head - verdict.rows_since_change
 
 
 def _result(model: Model, verdict: Verdict, seen: Seen, train: str | None) -> dict[str, Any]:
@@ -311,7 +320,15 @@ def _advance(tx: Connection, current: Model, seen: Seen) -> None:
 
 
 def _swap(
-    room: Room, tx: Connection, job: Job, current: Model, seen: Seen, result: dict[str, Any], now: float
+    room: Room,
+    tx: Connection,
+    job: Job,
+    current: Model,
+    seen: Seen,
+    verdict: Verdict,
+    train: NewJob | None,
+    result: dict[str, Any],
+    now: float,
 ) -> Sequence[NewJob]:
     """Another version serves from now on: the predecessor, or the challenger that stood its trial."""
     if current.champion != seen.before.version:
@@ -319,7 +336,13 @@ def _swap(
     checks.add(tx, Check(new_id(now), job.id, current.name, now, result))
     models.change(tx, current.name, last_check_at=now)
     if seen.worse is not None:
-        return probation.roll_back(room, tx, current, seen.worse, result, now)
+        why = verdicts.sentence(current, verdict) if train else None
+        told = probation.roll_back(room, tx, current, seen.worse, why, result, now)
+        if train is None or why is None:
+            return told
+        models.change(tx, current.name, drifting=True, change_position=_change(current, verdict))
+        _record_training(tx, current.name, seen.worse.predecessor.name, why, train, result, now)
+        return [train, *told]
     if seen.ended is None:
         raise ValueError("no other version to serve")
     return trial.settle(room, tx, current, seen.ended, result, result["head"], now)
@@ -342,14 +365,13 @@ def _settle(
     coverage.keep(tx, model.name, seen.coverage.days)
     _advance(tx, current, seen)
     if seen.worse is not None or (seen.ended is not None and seen.ended.action == "promote"):
-        return _swap(room, tx, job, current, seen, result, now)
+        return _swap(room, tx, job, current, seen, verdict, train, result, now)
     follow: list[NewJob] = []
     if seen.ended is not None:
         follow += trial.settle(room, tx, current, seen.ended, result, model.head, now)
     elif seen.trial is not None:
         follow += shadow.wanted(room, tx, job, seen.trial.row)
-    change = None if verdict.rows_since_change is None else model.head - verdict.rows_since_change
-    changed: dict[str, Any] = {"last_check_at": now, "drifting": verdict.alarmed, "change_position": change}
+    changed: dict[str, Any] = {"last_check_at": now, "drifting": verdict.alarmed, "change_position": _change(model, verdict)}
     if seen.performance is not None:
         changed["performance"] = seen.performance
     models.change(tx, model.name, **changed)
@@ -357,6 +379,11 @@ def _settle(
     follow += verdicts.tell(room, tx, model, champion.problem, verdict, seen.performance, seen.drifts, seen.estimate, now)
     if train is None:
         return follow
-    reason = verdicts.sentence(model, verdict)
-    champions.record(tx, model.name, "train", None, model.champion, reason, now, train.id, {"by": "check", "check": result})
+    _record_training(tx, model.name, model.champion, verdicts.sentence(model, verdict), train, result, now)
     return [train, *follow]
+
+
+def _record_training(
+    tx: Connection, model: str, serves: str | None, reason: str, train: NewJob, result: dict[str, Any], now: float
+) -> None:
+    champions.record(tx, model, "train", None, serves, reason, now, train.id, {"by": "check", "check": result})

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from loguru import logger
 from sqlalchemy import Connection
 
 from ml import evidence, probation
-from ml.metrics import better, score
+from ml.metrics import better, losses, score
 from ml.model_file import RefusedModel
 from ml.prediction import Prediction, predict
 from ml.probation import LIMIT, ROWS, Probation
 from registry.port import UnknownVersion
 from storage import champions, versions
 from storage.detectors import Detector
+from storage.incidents import State
 from storage.jobs import NewJob
 from storage.models import Model
 from storage.versions import Version
@@ -25,6 +26,9 @@ from workers.history import History
 from workers.incidents import tell
 from workers.room import Room
 from workers.shelf import Loaded
+
+ENDED: Final[State] = "resolved"
+STARTED: Final[State] = "retraining"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class OnProbation:
 class Worse:
     """A champion that does worse than its predecessor would have: both scores, on the newest rows since it began to serve.
 
-    `data` says which rows these are.
+    `data` says which rows these are; `loss` is the predecessor's on them, as its own reference counts it, 0 to 1.
     """
 
     state: Probation
@@ -59,7 +63,19 @@ class Worse:
     predecessor: Version
     score: float
     predecessor_score: float
+    loss: float
     data: dict[str, Any]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the predecessor is on these rows what it was on its reference."""
+        return self.loss <= float(self.predecessor.reference["mu0"])
+
+    @property
+    def misfit(self) -> str:
+        """That it is not, in words."""
+        mu0 = self.predecessor.reference["mu0"]
+        return f"so is that of version {self.predecessor.name}, which serves again: {self.loss:.3f} against {mu0:.3f}"
 
     @property
     def sentence(self) -> str:
@@ -98,12 +114,13 @@ def judge(room: Room, tx: Connection, tested: OnProbation | None, start: int, he
     rows = history.between(room, tx, problem, max(start, head - ROWS), head)
     if rows is None:
         return None
-    mine, other = (
-        score(problem.metric, rows.truth, predict(each.pipeline, problem, rows.rows))
-        for each in (tested.champion, tested.predecessor)
-    )
-    found = Worse(tested.state, problem.metric, tested.predecessor.version, mine, other, lineage.compared(problem, rows))
-    return found if better(problem.metric, other, mine) else None
+    said, instead = (predict(each.pipeline, problem, rows.rows) for each in (tested.champion, tested.predecessor))
+    mine, other = score(problem.metric, rows.truth, said), score(problem.metric, rows.truth, instead)
+    if not better(problem.metric, other, mine):
+        return None
+    before = tested.predecessor.version
+    lost = losses(problem, rows.truth, instead, before.reference.get("error_scale"))
+    return Worse(tested.state, problem.metric, before, mine, other, float(lost.mean()), lineage.compared(problem, rows))
 
 
 def shown(tested: OnProbation | None) -> dict[str, Any] | None:
@@ -114,15 +131,19 @@ def shown(tested: OnProbation | None) -> dict[str, Any] | None:
     return {"against": state.against, "rows": state.rows, "statistic": state.statistic, "limit": LIMIT}
 
 
-def roll_back(room: Room, tx: Connection, model: Model, worse: Worse, check: dict[str, Any], now: float) -> Sequence[NewJob]:
-    """Let the predecessor serve again, with a record; the drift that may have been told of ends with it.
+def roll_back(
+    room: Room, tx: Connection, model: Model, worse: Worse, alarm: str | None, check: dict[str, Any], now: float
+) -> Sequence[NewJob]:
+    """Let the predecessor serve again, with a record; a drift that has been told of ends with it, unless there is an alarm.
 
     Args:
         model: as it stands, locked; its champion is the one on probation.
+        alarm: why a training starts all the same.
     """
     line = f"Rolled back by itself from version {model.champion} to {worse.predecessor.name}: {worse.sentence}"
     figures = worse.state.to_dict() | {"limit": LIMIT, "score": worse.score, "predecessor_score": worse.predecessor_score}
-    figures |= worse.data
+    figures |= {"predecessor_loss": worse.loss, "predecessor_mu0": worse.predecessor.reference["mu0"], **worse.data}
     champions.go_back(tx, model, worse.predecessor, line, {"by": "probation", "probation": figures, "check": check}, now)
     title = f"{model.name} was rolled back by itself"
-    return [tell(room, tx, f"drift:{model.name}", "warning", "resolved", title, [line], now, model.name)]
+    lines, state = ([line], ENDED) if alarm is None else ([line, f"alarm: {alarm}"], STARTED)
+    return [tell(room, tx, f"drift:{model.name}", "warning", state, title, lines, now, model.name)]

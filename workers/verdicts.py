@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sqlalchemy import Connection
@@ -19,6 +19,7 @@ from storage.models import Model
 from workers.digest import all_is_well
 from workers.incidents import tell as tell_people
 from workers.incidents import told_before
+from workers.probation import Worse
 from workers.room import Room
 
 Decision = Literal["ok", "warning", "drift", "floor", "growth", "first", "cooldown", "insufficient"]
@@ -61,7 +62,7 @@ def judge(
     Args:
         tried: whether a challenger is on trial: it is the answer to whatever is found, and nothing else is trained.
     """
-    rested = model.head - model.attempt_head >= loop.cooldown_rows
+    rested = is_rested(model, loop)
     free = open_train is None and rested and not tried
     if loss.alarm:
         return _alarm("drift", loss, rested, open_train, free)
@@ -79,8 +80,19 @@ def judge(
     return Verdict(decision, *calm, None, open_train=open_train)
 
 
-def rolled_back(loss: Watch, open_train: str | None) -> Verdict:
-    """The champion loses its probation: its predecessor serves again, and has given no reason to train."""
+def is_rested(model: Model, loop: Loop) -> bool:
+    """Whether enough labelled rows have come since the last attempt to train."""
+    return model.head - model.attempt_head >= loop.cooldown_rows
+
+
+def rolled_back(model: Model, loop: Loop, loss: Watch, worse: Worse, open_train: str | None) -> Verdict:
+    """The champion loses its probation, and its predecessor serves again. Whether that is enough is two questions:
+
+    an alarm over the champion says that something has changed since its promotion, and a predecessor whose own loss on the
+    same rows is above its reference does not fit what came either. If both hold, a training starts at once.
+    """
+    if loss.alarm and not worse.fits and open_train is None and is_rested(model, loop):
+        return replace(_alarm("drift", loss, True, None, True), why=f"{loss.why}, and {worse.misfit}")
     return Verdict("warning", loss.evidence, loss.limit, None, open_train=open_train)
 
 

@@ -135,3 +135,21 @@ def test_a_promotion_by_the_gate_is_on_probation_and_a_concept_that_turns_back_e
         served.tick()
     assert served.model().champion == "1"
     assert served.decisions()[-1] == "rollback"
+
+
+def test_where_the_predecessor_does_not_fit_either_a_training_starts_with_the_rollback(served: House) -> None:
+    """It is the better one, but the rule has turned since it learnt: what shows both is learnt from at once."""
+    version_two(served, wrong=True)
+    with served.db.begin() as tx:
+        champions.serve(tx, "default", "2", models.lock(tx, "default").head)
+    feed(served, 200, "concept", 5, strength=0.3)
+    served.tick()
+    check, training = served.checks()[-1], served.trainings()[-1]
+    assert (check["decision"], check["rolled_back_to"], check["train_job"]) == ("drift", "1", training.id)
+    assert list(served.decisions()[-3:]) == ["rollback", "train", "promote"]
+    with served.db.read() as tx:
+        started, promoted = sorted(decisions.of_job(tx, "default", training.id), key=lambda each: each.id)
+    assert started.from_version == promoted.from_version == "1"
+    assert "so is that of version 1, which serves again: 0.175 against 0.101" in started.reason
+    assert served.model().champion == "3" and not served.model().drifting
+    assert [state for _, state in served.told()][-1] == "resolved"
