@@ -129,7 +129,7 @@ def interrupted(house: House, monkeypatch: pytest.MonkeyPatch, at: int = 5) -> s
 def test_every_row_is_answered_in_order_whatever_the_format(house: House, ending: str) -> None:
     job_id = posted(trained(house), ending)
     carry(house, job_id)
-    answered(house, job_id)
+    assert answered(house, job_id).num_rows == ROWS
 
 
 def test_a_job_whose_worker_was_lost_goes_on_at_the_first_chunk_that_is_missing(
