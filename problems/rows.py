@@ -50,7 +50,7 @@ class PackedRows(msgspec.Struct, frozen=True, gc=False):
         Raises:
             msgspec.DecodeError: not such a message.
         """
-        return msgspec.msgpack.decode(packed, type=cls)
+        return _decoder.decode(packed)
 
     @classmethod
     def of_file(cls, path: Path) -> PackedRows:
@@ -59,6 +59,9 @@ class PackedRows(msgspec.Struct, frozen=True, gc=False):
             whole = mmap(file.fileno(), 0, access=ACCESS_READ)  # it ends with the last view of it
         seen = msgspec.msgpack.decode(whole, type=_Seen)
         return cls(seen.count, cast(bytes, seen.numbers), seen.texts)
+
+
+_decoder = msgspec.msgpack.Decoder(PackedRows)
 
 
 class _Seen(msgspec.Struct):
@@ -76,11 +79,12 @@ def joined(parts: Sequence[PackedRows]) -> PackedRows:
     first = parts[0]
     if len(parts) == 1:
         return first
+    numbers, counts = [part.numbers for part in parts], [part.count for part in parts]
     width = len(first.numbers) // first.count
-    if any(len(part.numbers) != width * part.count for part in parts):
+    if list(map(len, numbers)) != [width * count for count in counts]:
         raise ValueError("rows of several widths")
     texts = tuple(tuple(chain.from_iterable(columns)) for columns in zip(*(part.texts for part in parts), strict=True))
-    return PackedRows(sum(part.count for part in parts), b"".join([part.numbers for part in parts]), texts)
+    return PackedRows(sum(counts), b"".join(numbers), texts)
 
 
 @dataclass(frozen=True, slots=True)

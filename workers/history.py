@@ -144,17 +144,17 @@ def _of_dataset(room: Room, problem: Problem, dataset: Dataset, start: int, stop
 
 
 def _of_labels(room: Room, tx: Connection, problem: Problem, given: Sequence[Evidence], decoded: Decoded) -> list[_Part]:
-    single = [each for each in given if each[5] is not None]
-    larger = [each for each in given if each[5] is None] if len(single) < len(given) else []
-    return _of_single(problem, single) + _of_larger(room, tx, problem, larger, decoded)
+    larger = [each for each in given if each[5] is None]
+    return _of_single(problem, given) + _of_larger(room, tx, problem, larger, decoded)
 
 
 def _of_single(problem: Problem, given: Sequence[Evidence]) -> list[_Part]:
-    asked = [each for each in given if each[2] == 0]
+    asked = [(position, label, features) for position, _, row, label, _, features in given if features is not None and row == 0]
     if not asked:
         return []
-    rows = unpack(problem, joined([PackedRows.decode(each[5] or b"") for each in asked]))
-    return [_Part(rows, _meant([each[3] for each in asked]), np.array([each[0] for each in asked]))]
+    positions, texts, features = zip(*asked, strict=True)
+    rows = unpack(problem, joined([PackedRows.decode(each) for each in features]))
+    return [_Part(rows, _meant(texts), np.array(positions))]
 
 
 def _of_larger(room: Room, tx: Connection, problem: Problem, given: Sequence[Evidence], decoded: Decoded) -> list[_Part]:
