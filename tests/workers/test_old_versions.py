@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -37,16 +40,24 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:D
 
 
 class Years:
-    """A house that has promoted fourteen versions, a day apart, and 200 days later what prunes them."""
+    """A house that has promoted fourteen versions, a day apart, and 200 days later what prunes them.
 
-    def __init__(self, house: House, registry: ModelRegistry) -> None:
+    Args:
+        promoted: whether it has them already.
+    """
+
+    def __init__(self, house: House, registry: ModelRegistry, promoted: bool = False) -> None:
         self.house, self.steady = house, Clock(1_000.0)
         self.room = house.room = replace(house.room, registry=registry)
-        house.tick()
+        if not promoted:
+            self._promote()
+        self.pruner = self.started()
+
+    def _promote(self) -> None:
+        self.house.tick()
         for seed in range(13):
             self._train(seed)
-        house.clock.now += 200 * DAY
-        self.pruner = self.started()
+        self.house.clock.now += 200 * DAY
 
     def _train(self, seed: int) -> None:
         """Some rows more, and a training."""
@@ -96,16 +107,33 @@ class Years:
         return True
 
 
-@pytest.fixture(autouse=True)
-def every_challenger_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def every_challenger_wins() -> Iterator[None]:
     """What is shown here begins after the gate."""
-    monkeypatch.setattr("ml.challenger._wins", lambda *_: True)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ml.challenger._wins", lambda *_: True)
+        yield
+
+
+@pytest.fixture(scope="module")
+def model_years(tmp_path_factory: pytest.TempPathFactory, every_challenger_wins: None) -> House:
+    """Made once, with the registry in memory, and left alone: fourteen trainings take seconds."""
+    folder = tmp_path_factory.mktemp("years")
+    house = House(folder)
+    house.declare()
+    Years(house, house.registry)
+    house.room.close()
+    return house
 
 
 @pytest.fixture
-def years(house: House) -> Years:
-    """With the registry in memory."""
-    return Years(house, house.registry)
+def years(model_years: House, tmp_path: Path) -> Iterator[Years]:
+    """A copy of them."""
+    shutil.copytree(model_years.settings.data_dir, tmp_path / "years")
+    house = House(tmp_path / "years")
+    house.clock.now, house.registry = model_years.clock.now, copy.deepcopy(model_years.registry)
+    yield Years(house, house.registry, promoted=True)
+    house.room.close()
 
 
 def size(folder: Path) -> int:
@@ -201,8 +229,9 @@ def test_a_few_go_at_a_time_and_between_two_looks_nobody_is_asked(years: Years, 
     assert 0 < len(asked) <= 12
 
 
-def test_a_clock_that_is_set_to_next_year_costs_no_version(house: House, years: Years) -> None:
+def test_a_clock_that_is_set_to_next_year_costs_no_version(years: Years) -> None:
     """Nothing is marked before it has run evenly for a quarter of an hour."""
+    house = years.house
     house.clock.now -= 200 * DAY
     years.prune()
     house.clock.now += 365 * DAY
@@ -213,8 +242,9 @@ def test_a_clock_that_is_set_to_next_year_costs_no_version(house: House, years: 
     assert years.where()[0] == NEWEST
 
 
-def test_nobody_picks_a_version_that_is_marked(house: House, years: Years) -> None:
+def test_nobody_picks_a_version_that_is_marked(years: Years) -> None:
     """While its file is still there: not the gate that recalls, not a job that began with it, nor an alias moved by hand."""
+    house = years.house
     recalling = declared(builtin()) | {"recall": True}
     with house.db.begin() as tx:
         models.declare(tx, "default", recalling, "declared", house.clock())
@@ -236,8 +266,9 @@ def test_nobody_picks_a_version_that_is_marked(house: House, years: Years) -> No
     assert told.lines[0].endswith(" version 3 was pruned after RETENTION_DAYS and is refused; version 14 serves on")
 
 
-def test_where_the_champions_file_is_refused_a_pruned_predecessor_does_not_serve(house: House, years: Years) -> None:
+def test_where_the_champions_file_is_refused_a_pruned_predecessor_does_not_serve(years: Years) -> None:
     """Version 4 serves again; its file and the registry's copy are others than then, and version 3 is pruned: nobody answers."""
+    house = years.house
     with house.db.begin() as tx:
         champions.serve(tx, "default", "4", 0)
         tx.execute(update(version_rows).where(version_rows.c.number == 3).values(pruned_at=house.clock()))
