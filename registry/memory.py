@@ -38,7 +38,7 @@ class MemoryRegistry:
         versions = self.uploads.setdefault(upload.model, [])
         job = upload.tags.get("job_id")
         for number, made in enumerate(versions, start=1):
-            if job is not None and made.tags.get("job_id") == job:
+            if job is not None and made.tags.get("job_id") == job and (upload.model, str(number)) in self._files:
                 return str(number)
         versions.append(upload)
         version = str(len(versions))
@@ -70,6 +70,13 @@ class MemoryRegistry:
         for aliases in (self._champions, self.challengers):
             if aliases.get(model) == version:
                 del aliases[model]
+
+    def forget_job(self, model: str, job_id: str) -> None:
+        """See `ModelRegistry.forget_job`."""
+        self.ping()
+        for number, made in enumerate(self.uploads.get(model, []), start=1):
+            if made.tags.get("job_id") == job_id:
+                self.forget(model, str(number))
 
     def fetch(self, model: str, version: str, to: Path) -> None:
         """See `ModelRegistry.fetch`."""

@@ -116,7 +116,13 @@ class MlflowRegistry:
     def register(self, upload: Upload) -> str:
         """Log a run, the model and its file, and make the version; see `ModelRegistry.register`."""
         with _translated():
-            return self._already(upload) or self._register(upload)
+            job = upload.tags.get("job_id")
+            made = self._made_by(upload.model, job) if job else []
+            if made:
+                return made[0]
+            if job:
+                self._forget_unfinished(upload.model, job)
+            return self._register(upload)
 
     def champion(self, model: str) -> str | None:
         """What the alias names; see `ModelRegistry.champion`. A store that nobody wrote to is not asked again: 5 ms a model."""
@@ -164,6 +170,13 @@ class MlflowRegistry:
         with _translated():
             forget(self._client(), model, version, for_good=self._store is not None)
 
+    def forget_job(self, model: str, job_id: str) -> None:
+        """Delete its versions and what else its attempts have logged; see `ModelRegistry.forget_job`."""
+        with _translated():
+            for version in self._made_by(model, job_id):
+                forget(self._client(), model, version, for_good=self._store is not None)
+            self._forget_unfinished(model, job_id)
+
     def fetch(self, model: str, version: str, to: Path) -> None:
         """Copy the flavour's own file; see `ModelRegistry.fetch`."""
         with _translated(), tempfile.TemporaryDirectory(dir=to.parent) as folder:
@@ -200,23 +213,20 @@ class MlflowRegistry:
         root = self._artifact_root.resolve().as_uri() if self._artifact_root else None
         return str(client.create_experiment(EXPERIMENT, artifact_location=root))
 
-    def _already(self, upload: Upload) -> str | None:
-        """The version that this job made before, if any."""
-        job = upload.tags.get("job_id")
-        if job is None:
-            return None
-        asked = f"name = '{_literal(upload.model)}' and tag.`job_id` = '{_literal(job)}'"
-        found = self._client().search_model_versions(asked)
-        return str(found[0].version) if found else None
+    def _made_by(self, model: str, job_id: str) -> list[str]:
+        """The versions that this job has made; but for an attempt that was only thought dead, there is one at most."""
+        asked = f"name = '{_literal(model)}' and tag.`job_id` = '{_literal(job_id)}'"
+        return [str(made.version) for made in self._client().search_model_versions(asked)]
+
+    def _forget_unfinished(self, model: str, job_id: str) -> None:
+        names = (self._experiment(), _literal(model), _literal(job_id))
+        forget_unfinished(self._client(), *names, for_good=self._store is not None)
 
     def _register(self, upload: Upload) -> str:
         import mlflow
 
         client = self._client()
-        experiment = self._experiment()
-        if job := upload.tags.get("job_id"):
-            forget_unfinished(client, experiment, _literal(upload.model), _literal(job), for_good=self._store is not None)
-        run = client.create_run(experiment, run_name=upload.model, tags=dict(upload.tags))
+        run = client.create_run(self._experiment(), run_name=upload.model, tags=dict(upload.tags))
         _log_numbers(client, run, upload)
         with mlflow.start_run(run_id=run.info.run_id), tempfile.TemporaryDirectory() as folder:
             info = _log_model(upload)

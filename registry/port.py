@@ -88,6 +88,9 @@ class ModelRegistry(Protocol):
         Nothing happens if there is none: what was cut off in the middle is ended by calling it again.
         """
 
+    def forget_job(self, model: str, job_id: str) -> None:
+        """Delete whatever the attempts of a training have left that ended without a version in the ledger; twice is once."""
+
     def fetch(self, model: str, version: str, to: Path) -> None:
         """Write the version's skops file, the very bytes of `Upload.file`, to the path `to`.
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select, text, update
 
 from storage import detectors, jobs, models, trials, versions
 from storage.ids import first_id
 from storage.models import Model
-from storage.schema import decisions
+from storage.schema import OTHER_KINDS, decisions
+from storage.schema import jobs as rows
 from storage.schema import versions as table
 from storage.versions import RECALLABLE
 
@@ -66,6 +67,20 @@ def leaving(tx: Connection, most: int) -> list[Leaving]:
         table.c.pruned_at.is_not(None), table.c.gone_at.is_(None)
     )
     return [Leaving(*row) for row in tx.execute(query.order_by(table.c.model, table.c.number).limit(most))]
+
+
+def fruitless(tx: Connection, since: float, until: float) -> list[tuple[str, str]]:
+    """(model, job id) of trainings from since a moment that ended before another one, badly, and without a version."""
+    made = select(table.c.number).where(table.c.job_id == rows.c.id)
+    query = select(rows.c.model, rows.c.id).where(
+        rows.c.kind == "train",
+        text(OTHER_KINDS),
+        rows.c.id >= first_id(since),
+        rows.c.status.in_(["failed", "dead", "cancelled"]),
+        rows.c.finished_at < until,
+        ~made.exists(),
+    )
+    return [(model, job) for model, job in tx.execute(query.order_by(rows.c.id))]
 
 
 def gone(tx: Connection, version: Leaving, now: float) -> None:

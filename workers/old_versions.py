@@ -1,6 +1,7 @@
 """Versions that nobody needs any more: marked in the ledger, then deleted from the registry and the disk, a few at a time.
 
-Killed in between, or while the registry is away, it ends what is marked when it comes back to it.
+Killed in between, or while the registry is away, it ends what is marked when it comes back to it. What a training has left
+in the registry that came to nothing goes too: it was killed while it registered, or another version served by then.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from workers.vigil import EvenClock
 AT_ONCE = 5  # versions a second
 EVERY_S = 3_600.0  # between two looks where there was nothing to do
 AGAIN_S = 60.0  # after whatever went wrong
+FRUITLESS_S = 2 * 86_400.0  # how old a training that came to nothing may be
+OVER_S = 3_600.0  # no worker still believes in a training that ended so long ago
 
 
 class OldVersions:
@@ -33,6 +36,7 @@ class OldVersions:
         self._steady, self._even = steady, EvenClock(room.clock, steady)
         self._next_at = 0.0
         self._down = False
+        self._forgotten: set[str] = set()  # trainings that came to nothing, and have left nothing any more
 
     def prune(self) -> None:
         """Do a few, if it is time; to be called each second or so.
@@ -51,13 +55,14 @@ class OldVersions:
         try:
             for each in left:
                 self._delete(each)
+            more = bool(left) or self._forget_fruitless(now)
         except RegistryDown as down:
             if not self._down:
                 logger.warning("pruned versions wait to be deleted: {}", down)
             self._down = True
             return
         self._down = False
-        self._next_at = self._steady() + (0.0 if left else EVERY_S)
+        self._next_at = self._steady() + (0.0 if more else EVERY_S)
 
     def _mark(self, now: float) -> list[Leaving]:
         """Mark a few of the first model that has any; what is marked then."""
@@ -70,6 +75,17 @@ class OldVersions:
                 break
         with self.room.db.read() as tx:
             return old_versions.leaving(tx, AT_ONCE)
+
+    def _forget_fruitless(self, now: float) -> bool:
+        """Ask for a few trainings that came to nothing; whether there were any."""
+        with self.room.db.read() as tx:
+            every = old_versions.fruitless(tx, now - FRUITLESS_S, now - OVER_S)
+        self._forgotten &= {job for _, job in every}
+        few = [(model, job) for model, job in every if job not in self._forgotten][:AT_ONCE]
+        for model, job in few:
+            self.room.registry.forget_job(model, job)
+            self._forgotten.add(job)
+        return bool(few)
 
     def _delete(self, version: Leaving) -> None:
         """The registry first, which may be away: then the file waits with it. The last mark last: each step may be done twice."""

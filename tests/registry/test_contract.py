@@ -113,6 +113,22 @@ def test_a_version_that_is_forgotten_is_unknown_and_all_others_stay(
     assert registry.champion("past") is None
 
 
+def test_what_a_job_has_registered_in_vain_is_forgotten_and_others_stay(
+    registry: ModelRegistry, upload: Uploads, tmp_path: Path
+) -> None:
+    """Twice is once; another model's job of the same id keeps its version; tried again, the job gets a new number."""
+    for model, job in (("vain", "a"), ("vain", "b"), ("vainer", "b")):
+        registry.register(upload(model, job))
+    for _ in range(2):
+        registry.forget_job("vain", "b")
+    registry.forget_job("nobody", "b")
+    with pytest.raises(UnknownVersion):
+        registry.fetch("vain", "2", tmp_path / "model.skops")
+    for model in ("vain", "vainer"):
+        registry.fetch(model, "1", tmp_path / "model.skops")
+    assert registry.register(upload("vain", "b")) == "3"
+
+
 def test_opening_the_store_again_changes_nothing(registry: ModelRegistry, upload: Uploads) -> None:
     """As at every start after the first."""
     registry.register(upload("kept", "a"))

@@ -101,7 +101,10 @@ def test_what_another_version_was_made_of_by_hand_stays(mlflow_registry: MlflowR
 def test_what_a_killed_registering_has_left_is_gone_with_the_next_attempt_of_its_job(
     mlflow_registry: MlflowRegistry, upload: Uploads, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """A kill before the model is logged, or between model and version: one run, one model, one version in the end."""
+    """A kill before the model is logged, or between model and version: one run, one model, one version in the end.
+
+    Where there is no next attempt, nothing of it stays once it is asked for.
+    """
     model = f"killed-{step[-4:]}"
     sent = upload(model, "one")
     mlflow_registry.register(upload(f"{model}-too", "one"))
@@ -123,6 +126,13 @@ def test_what_a_killed_registering_has_left_is_gone_with_the_next_attempt_of_its
     assert (after["runs"], after["logged_models"]) == (before["runs"] + 1, before["logged_models"] + 1)
     if step != "_log_model":
         assert len(_files(mlflow_registry)) == len(files)
+    mlflow_registry.forget_job(model, "one")
+    with monkeypatch.context() as patched:
+        patched.setattr(f"registry.mlflow_registry.{step}", killed)
+        with pytest.raises(KeyboardInterrupt):
+            mlflow_registry.register(sent)
+    mlflow_registry.forget_job(model, "one")
+    assert _rows(mlflow_registry) == before
 
 
 @pytest.fixture(scope="module")

@@ -27,10 +27,11 @@ from storage.schema import versions as version_rows
 from storage.versions import Version
 from tests.workers.conftest import Clock, House
 from tests.workers.test_loop import PLANE, feed
-from workers import recall, reproduce, serving
+from workers import outcome, recall, reproduce, serving
 from workers.aliases import Aliases
 from workers.old_versions import AGAIN_S, EVERY_S, OldVersions
 from workers.reproduce import CannotReproduce
+from workers.run import JobFailed
 from workers.vigil import EVEN_S
 
 DAY = 86_400.0
@@ -56,10 +57,10 @@ class Years:
     def _promote(self) -> None:
         self.house.tick()
         for seed in range(13):
-            self._train(seed)
+            self.train(seed)
         self.house.clock.now += 200 * DAY
 
-    def _train(self, seed: int) -> None:
+    def train(self, seed: int) -> None:
         """Some rows more, and a training."""
         self.house.clock.now += DAY
         feed(self.house, 20, "none", seed)
@@ -240,6 +241,37 @@ def test_a_clock_that_is_set_to_next_year_costs_no_version(years: Years) -> None
     assert years.where()[0] == list(range(1, 15))
     years.prune(EVEN_S)
     assert years.where()[0] == NEWEST
+
+
+def test_what_a_training_that_came_to_nothing_has_registered_goes_an_hour_after_its_end(
+    years: Years, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version served when it ended: no row of the ledger names its version, and the registry is asked once."""
+
+    def superseded(*_: object) -> None:
+        raise JobFailed("superseded", "Another version began to serve.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outcome, "won", superseded)
+        years.train(99)
+    years.prune()
+    years.prune()
+    fetched = years.house.settings.data_dir / "fetched"
+    years.room.registry.fetch("default", "15", fetched)
+    asked: list[str] = []
+    forget = years.room.registry.forget_job
+
+    def noted(model: str, job_id: str) -> None:
+        asked.append(job_id)
+        forget(model, job_id)
+
+    monkeypatch.setattr(years.room.registry, "forget_job", noted)
+    for _ in range(4):
+        years.prune(EVERY_S)
+    assert asked == [years.house.trainings()[-1].id]
+    with pytest.raises(UnknownVersion):
+        years.room.registry.fetch("default", "15", fetched)
+    assert years.where() == (NEWEST, NEWEST, NEWEST)
 
 
 def test_nobody_picks_a_version_that_is_marked(years: Years) -> None:
