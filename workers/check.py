@@ -335,11 +335,11 @@ def _swap(
         raise JobFailed("superseded", f"Version {current.champion} began to serve while the check ran.")
     checks.add(tx, Check(new_id(now), job.id, current.name, now, result))
     models.change(tx, current.name, last_check_at=now)
-    if seen.worse is not None:
-        why = verdicts.sentence(current, verdict) if train else None
+    if seen.worse is not None and train is None:
+        return probation.roll_back(room, tx, current, seen.worse, None, result, now)
+    if seen.worse is not None and train is not None:
+        why = verdicts.sentence(current, verdict)
         told = probation.roll_back(room, tx, current, seen.worse, why, result, now)
-        if train is None or why is None:
-            return told
         models.change(tx, current.name, drifting=True, change_position=_change(current, verdict))
         _record_training(tx, current.name, seen.worse.predecessor.name, why, train, result, now)
         return [train, *told]
