@@ -75,9 +75,9 @@ def _overheard(cursor_of: Any, asked: list[tuple[str, Any]]) -> Any:
         def __init__(self, cursor: Any) -> None:
             self._cursor = cursor
 
-        def execute(self, sql: str, given: Any) -> Any:
+        def execute(self, sql: str, given: Any, **how: Any) -> Any:
             asked.append((sql, tuple(given)))
-            return self._cursor.execute(sql, given)
+            return self._cursor.execute(sql, given, **how)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._cursor, name)
