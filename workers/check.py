@@ -267,16 +267,16 @@ def _train_job(room: Room, job: Job, model: Model, verdict: Verdict, serves: str
     """
     asked = {
         "reason": verdict.reason,
-        "change_position": _change(model, verdict),
+        "change_position": _change(model.head, verdict),
         "from_version": serves,
         "seed": model.head % 2**31,
     }
     return room.new_job("train", model.name, msgspec.json.encode(asked), dedupe_key=f"train:{job.id}")
 
 
-def _change(model: Model, verdict: Verdict) -> int | None:
-    """The position where what the verdict is about began."""
-    return None if verdict.rows_since_change is None else model.head - verdict.rows_since_change
+def _change(head: int, verdict: Verdict) -> int | None:
+    """The position where what the verdict is about began; `head` is the one that the check read, for rows may have come since."""
+    return None if verdict.rows_since_change is None else head - verdict.rows_since_change
 
 
 def _result(model: Model, verdict: Verdict, seen: Seen, train: str | None) -> dict[str, Any]:
@@ -340,7 +340,7 @@ def _swap(
     if seen.worse is not None and train is not None:
         why = verdicts.sentence(current, verdict)
         told = probation.roll_back(room, tx, current, seen.worse, why, result, now)
-        models.change(tx, current.name, drifting=True, change_position=_change(current, verdict))
+        models.change(tx, current.name, drifting=True, change_position=_change(result["head"], verdict))
         _record_training(tx, current.name, seen.worse.predecessor.name, why, train, result, now)
         return [train, *told]
     if seen.ended is None:
@@ -371,7 +371,7 @@ def _settle(
         follow += trial.settle(room, tx, current, seen.ended, result, model.head, now)
     elif seen.trial is not None:
         follow += shadow.wanted(room, tx, job, seen.trial.row)
-    changed: dict[str, Any] = {"last_check_at": now, "drifting": verdict.alarmed, "change_position": _change(model, verdict)}
+    changed: dict[str, Any] = {"last_check_at": now, "drifting": verdict.alarmed, "change_position": _change(model.head, verdict)}
     if seen.performance is not None:
         changed["performance"] = seen.performance
     models.change(tx, model.name, **changed)

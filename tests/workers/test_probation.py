@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,7 +16,9 @@ from storage.decisions import Decision
 from storage.versions import Version
 from tests.workers.conftest import House
 from tests.workers.test_loop import feed
+from workers import check
 from workers.aliases import Aliases
+from workers.lease import Claim
 
 
 @pytest.fixture
@@ -153,3 +156,20 @@ def test_where_the_predecessor_does_not_fit_either_a_training_starts_with_the_ro
     assert "so is that of version 1, which serves again: 0.175 against 0.101" in started.reason
     assert served.model().champion == "3" and not served.model().drifting
     assert [state for _, state in served.told()][-1] == "resolved"
+
+
+def test_rows_that_come_while_a_check_runs_do_not_move_the_change_that_it_found(served: House) -> None:
+    """The model says the same position of the change as the training is asked with: where it was when the check looked."""
+    version_two(served, wrong=True)
+    with served.db.begin() as tx:
+        champions.serve(tx, "default", "2", models.lock(tx, "default").head)
+    feed(served, 200, "concept", 5, strength=0.3)
+    late = served.predict(np.zeros((50, 2)))
+    done = check.work(served.room, served.job(served.post("check", payload=b"{}")), Claim("test", float("inf")))
+    served.label(late, [0] * 50)
+    assert done.settle is not None
+    with served.db.begin() as tx:
+        train = next(job for job in done.settle(tx, served.clock()) if job.kind == "train")
+    asked = msgspec.json.decode(train.payload or b"")
+    assert served.model().change_position == asked["change_position"]
+    assert (served.model().champion, served.model().drifting, asked["from_version"]) == ("1", True, "1")
