@@ -64,7 +64,7 @@ class PackedRows(msgspec.Struct, frozen=True, gc=False):
 _decoder = msgspec.msgpack.Decoder(PackedRows)
 
 
-class _Seen(msgspec.Struct):
+class _Seen(msgspec.Struct):  # PackedRows, but that msgspec gives a view of what is not to be copied
     count: int
     numbers: memoryview
     texts: tuple[Column, ...] = ()

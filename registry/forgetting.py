@@ -7,7 +7,7 @@ is theirs. A server offers no more than the trash; its files are deleted all the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +32,7 @@ def forget(client: MlflowClient, model: str, version: str, for_good: bool) -> No
         others = client.search_model_versions(f"run_id = '{made.run_id}'")
         if not [each for each in others if (each.name, str(each.version)) != (model, version)]:
             store: Any = client._tracking_client.store  # the only way to what `mlflow gc` does
-            with _if_there():
-                _forget_model(store, str(made.source).removeprefix(LOGGED_MODEL), for_good)
-            with _if_there():
-                _forget_run(store, str(made.run_id), for_good)
+            _forget_made(store, str(made.run_id), [str(made.source).removeprefix(LOGGED_MODEL)], for_good)
         client.delete_model_version(model, version)
 
 
@@ -56,11 +53,17 @@ def forget_unfinished(client: MlflowClient, experiment: str, model: str, job_id:
         this = run.info.run_id
         if client.search_model_versions(f"run_id = '{this}'"):
             continue
-        for logged in client.search_logged_models([experiment], f"source_run_id = '{this}'"):
-            with _if_there():
-                _forget_model(store, logged.model_id, for_good)
+        logged = client.search_logged_models([experiment], f"source_run_id = '{this}'")
+        _forget_made(store, this, [each.model_id for each in logged], for_good)
+
+
+def _forget_made(store: Any, run_id: str, model_ids: Sequence[str], for_good: bool) -> None:
+    """A run, after the logged models that it has made."""
+    for model_id in model_ids:
         with _if_there():
-            _forget_run(store, this, for_good)
+            _forget_model(store, model_id, for_good)
+    with _if_there():
+        _forget_run(store, run_id, for_good)
 
 
 def _forget_model(store: Any, model_id: str, for_good: bool) -> None:

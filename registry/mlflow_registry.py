@@ -116,11 +116,9 @@ class MlflowRegistry:
     def register(self, upload: Upload) -> str:
         """Log a run, the model and its file, and make the version; see `ModelRegistry.register`."""
         with _translated():
-            job = upload.tags.get("job_id")
-            made = self._made_by(upload.model, job) if job else []
-            if made:
-                return made[0]
-            if job:
+            if job := upload.tags.get("job_id"):
+                if made := self._made_by(upload.model, job):
+                    return made[0]
                 self._forget_unfinished(upload.model, job)
             return self._register(upload)
 
@@ -174,7 +172,7 @@ class MlflowRegistry:
         """Delete its versions and what else its attempts have logged; see `ModelRegistry.forget_job`."""
         with _translated():
             for version in self._made_by(model, job_id):
-                forget(self._client(), model, version, for_good=self._store is not None)
+                self.forget(model, version)
             self._forget_unfinished(model, job_id)
 
     def fetch(self, model: str, version: str, to: Path) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select, text, update
 from storage import detectors, jobs, models, trials, versions
 from storage.ids import first_id
 from storage.models import Model
-from storage.schema import OTHER_KINDS, decisions
+from storage.schema import ENDED_BADLY, OTHER_KINDS, decisions
 from storage.schema import jobs as rows
 from storage.schema import versions as table
 from storage.versions import RECALLABLE
@@ -76,7 +76,7 @@ def fruitless(tx: Connection, since: float, until: float) -> list[tuple[str, str
         rows.c.kind == "train",
         text(OTHER_KINDS),
         rows.c.id >= first_id(since),
-        rows.c.status.in_(["failed", "dead", "cancelled"]),
+        text(ENDED_BADLY),
         rows.c.finished_at < until,
         ~made.exists(),
     )

@@ -47,7 +47,7 @@ def log(tx: Connection, entries: Sequence[Logged]) -> None:
 
 def get_many(tx: Connection, job_ids: Sequence[str]) -> dict[str, Logged]:
     """Those of the jobs that are in the log, by id."""
-    return {row[0]: Logged(*row) for row in fetch(tx, _GET_MANY, list(job_ids))}
+    return {row[0]: Logged(*row) for row in fetch(tx, _GET_MANY, list(job_ids))} if job_ids else {}
 
 
 def recent(tx: Connection, model: str, rows: int) -> list[Logged]:

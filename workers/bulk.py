@@ -133,7 +133,7 @@ def _large(
                 _tell(room, job, claim, answer.note.done / source.rows)
                 kept_at = time.monotonic()
         writer.drain()
-        disk.wait()
+        disk.wait()  # in here: what the disk refuses leaves no answer behind
         return answer.finish(), dict(answer.labels)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from loguru import logger
 from sqlalchemy import Connection
@@ -26,9 +26,6 @@ from workers.history import History
 from workers.incidents import tell
 from workers.room import Room
 from workers.shelf import Loaded
-
-ENDED: Final[State] = "resolved"
-STARTED: Final[State] = "retraining"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,5 +142,6 @@ def roll_back(
     figures |= {"predecessor_loss": worse.loss, "predecessor_mu0": worse.predecessor.reference["mu0"], **worse.data}
     champions.go_back(tx, model, worse.predecessor, line, {"by": "probation", "probation": figures, "check": check}, now)
     title = f"{model.name} was rolled back by itself"
-    lines, state = ([line], ENDED) if alarm is None else ([line, f"alarm: {alarm}"], STARTED)
+    lines = [line] if alarm is None else [line, f"alarm: {alarm}"]
+    state: State = "resolved" if alarm is None else "retraining"
     return [tell(room, tx, f"drift:{model.name}", "warning", state, title, lines, now, model.name)]

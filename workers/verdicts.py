@@ -92,7 +92,7 @@ def rolled_back(model: Model, loop: Loop, loss: Watch, worse: Worse, open_train:
     same rows is above its reference does not fit what came either. If both hold, a training starts at once.
     """
     if loss.alarm and not worse.fits and open_train is None and is_rested(model, loop):
-        return replace(_alarm("drift", loss, True, None, True), why=f"{loss.why}, and {worse.misfit}")
+        return replace(_alarm("drift", loss, rested=True, open_train=None, free=True), why=f"{loss.why}, and {worse.misfit}")
     return Verdict("warning", loss.evidence, loss.limit, None, open_train=open_train)
 
 

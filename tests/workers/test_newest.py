@@ -19,9 +19,8 @@ def test_the_shown_performance_is_of_the_newest_rows_of_this_check_and_those_bef
     house: House, monkeypatch: pytest.MonkeyPatch, first: int, second: int
 ) -> None:
     """Both figures are those of the answers themselves, and no label is read twice in one check."""
-    house.declare(
-        **cast(dict[str, Any], declared(builtin())) | {"cooldown_rows": 100_000}
-    )  # what a training reads is not the check's
+    rested = {"cooldown_rows": 100_000}  # what a training reads is not the check's
+    house.declare(**cast(dict[str, Any], declared(builtin())) | rested)
     house.tick()
     inputs, truth = generate(first + second, 2, 0.05, "none", 0.0, 3)
     asked: list[tuple[int, int]] = []
