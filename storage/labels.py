@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -117,26 +118,27 @@ def of_job(tx: Connection, job_id: str) -> list[Labelled]:
 
 
 _BETWEEN = (
-    'SELECT position, labels.job_id, labels."row", label, labelled_at, features FROM labels LEFT JOIN {single}'
-    " WHERE labels.model = ? AND position >= ? AND position < ? ORDER BY position"
+    'SELECT position, labels."row", label, features, CASE WHEN features IS NULL OR labelled_at > ? THEN labels.job_id END'
+    " FROM labels LEFT JOIN {single} WHERE labels.model = ? AND position >= ? AND position < ? ORDER BY position"
 )
-Evidence = tuple[int, str, int, str, float, bytes | None]
+Evidence = tuple[int, int, str, bytes | None, str | None]
 
 
-def between(tx: Connection, model: str, start: int, stop: int, as_of: float | None = None) -> list[Evidence]:
-    """Labels at positions [start, stop), oldest first, as (position, job id, row, label JSON, labelled at, features).
+def between(tx: Connection, model: str, start: int, stop: int, as_of: float = math.inf) -> list[Evidence]:
+    """Labels at positions [start, stop), oldest first, as (position, row, label JSON, features, job id).
 
     `features`: what the job was asked, as PackedRows, if that was a single row; None for larger jobs, for files, and for
-    what is no longer in the log.
+    what is no longer in the log. The job's id is given where there are no features; where there are, nobody needs it, and
+    ten thousand of them take as long as the features.
 
     Args:
-        as_of: the moment whose labels are asked for: what was corrected later is given as it stood. None is now.
+        as_of: the moment whose labels are asked for: what was corrected later is given as it stood.
     """
-    found = fetch(tx, _BETWEEN, model, start, stop)
-    if as_of is None:
+    found: list[Evidence] = fetch(tx, _BETWEEN, as_of, model, start, stop)
+    if as_of == math.inf:
         return found
-    stood = _stood(tx, sorted({job for _, job, _, _, at, _ in found if at > as_of}), as_of)
-    return [(position, job, row, stood.get((job, row), label), *rest) for position, job, row, label, *rest in found]
+    stood = _stood(tx, sorted({job for *_, job in found if job}), as_of)
+    return [(position, row, stood.get((job or "", row), label), features, job) for position, row, label, features, job in found]
 
 
 def _stood(tx: Connection, job_ids: Sequence[str], moment: float) -> dict[Key, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ def between(
     start: int,
     stop: int,
     decoded: Decoded | None = None,
-    as_of: float | None = None,
+    as_of: float = math.inf,
 ) -> History | None:
     """The rows at positions [start, stop), from labels and datasets alike; None if there are none.
 
@@ -82,7 +83,7 @@ def between(
 
     Args:
         decoded: jobs that the call before this one has read; afterwards those of this one.
-        as_of: the moment (epoch seconds) whose labels are asked for, as they stood before later corrections; None is now.
+        as_of: the moment (epoch seconds) whose labels are asked for, as they stood before later corrections; inf is now.
     """
     parts = [_of_dataset(room, problem, each, start, stop) for each in datasets.between(tx, problem.name, start, stop)]
     given = labels.between(tx, problem.name, start, stop, as_of)
@@ -97,7 +98,7 @@ def between(
 
 
 def learnable(
-    room: Room, tx: Connection, problem: Problem, tail: int, head: int, seed: int, as_of: float | None = None
+    room: Room, tx: Connection, problem: Problem, tail: int, head: int, seed: int, as_of: float = math.inf
 ) -> Learnable | None:
     """The newest rows at [tail, head), and a simple random sample of 500 of all of them; None if there are none.
 
@@ -144,12 +145,11 @@ def _of_dataset(room: Room, problem: Problem, dataset: Dataset, start: int, stop
 
 
 def _of_labels(room: Room, tx: Connection, problem: Problem, given: Sequence[Evidence], decoded: Decoded) -> list[_Part]:
-    larger = [each for each in given if each[5] is None]
-    return _of_single(problem, given) + _of_larger(room, tx, problem, larger, decoded)
+    return _of_single(problem, given) + _of_larger(room, tx, problem, given, decoded)
 
 
 def _of_single(problem: Problem, given: Sequence[Evidence]) -> list[_Part]:
-    asked = [(position, label, features) for position, _, row, label, _, features in given if features is not None and row == 0]
+    asked = [(position, label, features) for position, row, label, features, _ in given if features is not None and row == 0]
     if not asked:
         return []
     positions, texts, features = zip(*asked, strict=True)
@@ -159,8 +159,9 @@ def _of_single(problem: Problem, given: Sequence[Evidence]) -> list[_Part]:
 
 def _of_larger(room: Room, tx: Connection, problem: Problem, given: Sequence[Evidence], decoded: Decoded) -> list[_Part]:
     by_job: dict[str, list[tuple[int, int, str]]] = {}
-    for position, job_id, row, label, _, _ in given:
-        by_job.setdefault(job_id, []).append((position, row, label))
+    for position, row, label, features, job_id in given:
+        if features is None and job_id is not None:
+            by_job.setdefault(job_id, []).append((position, row, label))
     _read(room, tx, problem, by_job.keys(), decoded)
     known = [(asked, [each for each in by_job[job] if each[1] < asked.count]) for job, asked in decoded.items()]
     flat = [entry for _, rows in known for entry in rows]

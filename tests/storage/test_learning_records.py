@@ -73,7 +73,7 @@ def test_a_corrected_label_keeps_its_place(db: Database) -> None:
     with db.begin() as tx:
         labels.store(tx, "default", [(key, "0")], NOW)
         labels.store(tx, "default", [(key, "1")], NOW + 1)
-        assert labels.between(tx, "default", 0, 9) == [(0, key[0], 0, "1", NOW + 1, None)]
+        assert labels.between(tx, "default", 0, 9) == [(0, 0, "1", None, key[0])]
         assert models.lock(tx, "default").head == 1
 
 

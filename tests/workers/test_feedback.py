@@ -72,7 +72,7 @@ def test_labels_by_prediction_are_stored_counted_and_put_in_order(served: House)
     (first,) = stored(served, one)
     assert (first.label, [before for before, _ in first.history]) == ("1", ["0"])
     with served.db.read() as tx:
-        assert [job for _, job, *_ in labels.between(tx, "default", head, head + 9)] == [other, one]
+        assert [job for *_, job in labels.between(tx, "default", head, head + 9)] == [other, one]
 
 
 def test_a_bulk_job_is_labelled_by_row(served: House) -> None:
@@ -131,7 +131,7 @@ def test_a_lost_worker_costs_no_label_and_counts_none_twice(served: House, monke
     assert (found["accepted"], found["duplicate"], found["unknown_count"]) == (100, 0, 0)
     assert len(calls) == 6
     with served.db.read() as tx:
-        assert [row for _, _, row, *_ in labels.between(tx, "default", head, head + 200)] == list(range(100))
+        assert [row for _, row, *_ in labels.between(tx, "default", head, head + 200)] == list(range(100))
 
 
 def test_a_worker_that_lost_its_claim_stores_nothing_more(served: House, monkeypatch: pytest.MonkeyPatch) -> None:
