@@ -12,7 +12,7 @@ import msgspec
 from loguru import logger
 
 from jobs.bell import Bell
-from jobs.kinds import Kind
+from jobs.kinds import NOTIFY, QUEUES, Kind
 from problems.declaration import Problem, declared
 from registry.memory import MemoryRegistry
 from settings import read
@@ -77,8 +77,8 @@ def carry_out(room: Room) -> None:
     """Carry out what is queued, and what follows from it; people are not told."""
     while True:
         with room.db.read() as tx:
-            waiting = [bell for bell in ledger.all_queued(tx, 10_000) if bell.kind != "notify"]
+            waiting = [bell for queue in QUEUES if queue != NOTIFY for bell in ledger.all_queued(tx, 10_000, queue)]
         if not waiting:
             break
-        for bell in waiting:
+        for bell in sorted(waiting, key=lambda bell: bell.job_id):
             tasks.carry(room, cast(Kind, bell.kind), [bell.job_id], bell.job_id)

@@ -189,7 +189,7 @@ def count_queued(tx: Connection) -> int:
 def wake_waiting(tx: Connection, model: str, now: float) -> None:
     """Let predictions that waited for the model's first champion be rung by the next sweep."""
     waiting = (
-        jobs.c.model == model,
+        jobs.c.model.concat("") == model,  # by `model` as it is SQLite would walk through all that has ended
         jobs.c.kind == "predict",
         jobs.c.status == "queued",
         jobs.c.deadline_at.is_not(None),

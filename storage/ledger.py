@@ -274,8 +274,8 @@ def _end_dead(tx: Connection, job: Job, error: str, now: float) -> None:
     tx.execute(update(jobs).where(jobs.c.id == job.id, RUNNING).values(values))
 
 
-def due(tx: Connection, now: float, most: int, queue: str | None = None) -> list[Doorbell]:
-    """The oldest queued jobs (of one queue, or of all) whose doorbell is due: it was lost, or is still on its way."""
+def due(tx: Connection, now: float, most: int, queue: str) -> list[Doorbell]:
+    """The oldest queued jobs of a queue whose doorbell is due: it was lost, or is still on its way."""
     return _queued(tx, most, queue, jobs.c.next_publish_at <= now)
 
 
@@ -285,22 +285,25 @@ def rung(tx: Connection, job_ids: Sequence[str], now: float) -> None:
     tx.execute(statement.values(next_publish_at=now + RING_AGAIN_S))
 
 
-def next_in_lane(tx: Connection, lane: str | None) -> Doorbell | None:
-    """The oldest job that waits for this lane."""
-    if lane is None:
-        return None
-    query = select(jobs.c.queue, jobs.c.kind, jobs.c.id).where(jobs.c.lane == lane, jobs.c.status == "queued")
-    row = tx.execute(query.order_by(jobs.c.id).limit(1)).first()
-    return Doorbell(*row) if row else None
+# by `id` as it is SQLite would walk through all that has ended
+_NEXT_IN_LANE = (
+    "SELECT queue, kind, id FROM jobs WHERE status = 'queued' AND queue IN (?, ?) AND lane = ? ORDER BY id || '' LIMIT 1"
+)
 
 
-def all_queued(tx: Connection, most: int, queue: str | None = None) -> list[Doorbell]:
-    """Every queued job (of one queue, or of all), oldest first: for when the broker lost its memory."""
+def next_in_lane(tx: Connection, lane: str | None, queue: str) -> Doorbell | None:
+    """The oldest job that waits for this lane, in its queue or in quarantine."""
+    found = fetch(tx, _NEXT_IN_LANE, queue, QUARANTINE, lane) if lane else []
+    return Doorbell(*found[0]) if found else None
+
+
+def all_queued(tx: Connection, most: int, queue: str) -> list[Doorbell]:
+    """Every queued job of a queue, oldest first: for when the broker lost its memory."""
     return _queued(tx, most, queue)
 
 
-def _queued(tx: Connection, most: int, queue: str | None, *more: ColumnElement[bool]) -> list[Doorbell]:
-    where = [jobs.c.status == "queued", *more, *([jobs.c.queue == queue] if queue else [])]
+def _queued(tx: Connection, most: int, queue: str, *more: ColumnElement[bool]) -> list[Doorbell]:
+    where = (jobs.c.status == "queued", jobs.c.queue == queue, *more)
     query = select(jobs.c.queue, jobs.c.kind, jobs.c.id).where(*where).order_by(jobs.c.id)
     return [Doorbell(*row) for row in tx.execute(query.limit(most))]
 

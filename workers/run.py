@@ -150,7 +150,8 @@ def finish(room: Room, owner: str, job: Job, outcome: Outcome, settle: Settle | 
         now = room.clock()
         if not ledger.finish(tx, owner, [outcome], now):
             return (), None, False
-        return jobs.add(tx, list(settle(tx, now)) if settle else []), ledger.next_in_lane(tx, job.lane), True
+        new = jobs.add(tx, list(settle(tx, now)) if settle else [])
+        return new, ledger.next_in_lane(tx, job.lane, POLICIES[cast(Kind, job.kind)].queue), True
 
     new, waiting, recorded = room.db.run(record)
     if not recorded:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.chaos.judge import Row
+from jobs.kinds import PREDICT, QUARANTINE
 from storage import jobs, ledger
 from storage.database import Database
 from storage.jobs import NewJob
@@ -49,7 +50,7 @@ def _two_minutes(database: Database, row: Row, ids: list[str], step: float) -> N
             if second == 60:
                 ledger.finish(tx, "alive", [Outcome(each, "succeeded") for each in ids[::2]], now)
             ledger.expire(tx, vigil.silent(ledger.leases(tx)), now)
-            again = [bell.job_id for bell in ledger.due(tx, now, JOBS)]
+            again = [bell.job_id for queue in (PREDICT, QUARANTINE) for bell in ledger.due(tx, now, JOBS, queue)]
             taken = [job.id for job in ledger.claim(tx, again, f"fresh{second}", "t", now, LEASE_S)]
             ledger.finish(tx, f"fresh{second}", [Outcome(each, "succeeded") for each in taken], now)
         if taken:

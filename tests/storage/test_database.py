@@ -139,3 +139,26 @@ def test_a_connection_that_broke_while_it_rested_is_not_used(db: Database, monke
     with pytest.raises(OperationalError):
         asked()
     assert asked() == 0
+
+
+def test_whoever_waits_to_write_gets_the_lock_as_soon_as_it_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it has waited, it looks again after the same short pause; and it gives up when its time is over."""
+    holder, waiter = Database(f"sqlite:///{tmp_path / 'ledger.db'}"), Database(f"sqlite:///{tmp_path / 'ledger.db'}", busy_s=0.05)
+    pauses: list[float] = []
+    holding = holder.begin()
+    holding.__enter__()
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 500:
+            holding.__exit__(None, None, None)
+
+    with pytest.raises(OperationalError, match="locked"), waiter.begin():
+        pass
+    monkeypatch.setattr("storage.database.time.sleep", sleep)
+    monkeypatch.setattr("storage.database.time.monotonic", lambda: 0.0)
+    with waiter.begin() as tx:
+        assert tx.exec_driver_sql("SELECT 1").scalar_one() == 1
+    assert pauses == [pytest.approx(0.0002)] * 500
+    holder.close()
+    waiter.close()

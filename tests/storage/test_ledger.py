@@ -130,8 +130,8 @@ def test_a_retry_counts_as_a_failure_and_is_due_at_its_time(db: Database) -> Non
     claim(db, [job_id], "a")
     with db.begin() as tx:
         ledger.retry(tx, "a", [job_id], NOW + 7)
-        assert ledger.due(tx, NOW + 6, 10) == []
-        assert [bell.job_id for bell in ledger.due(tx, NOW + 7, 10)] == [job_id]
+        assert ledger.due(tx, NOW + 6, 10, "predict") == []
+        assert [bell.job_id for bell in ledger.due(tx, NOW + 7, 10, "predict")] == [job_id]
     assert (read(db, job_id).failures, read(db, job_id).attempt) == (1, 1)
 
 
@@ -141,7 +141,7 @@ def test_jobs_of_one_lane_run_one_at_a_time_in_their_order(db: Database) -> None
     assert claim(db, [second], "b") == []
     finish(db, first, "a")
     with db.begin() as tx:
-        bell = ledger.next_in_lane(tx, "check:default")
+        bell = ledger.next_in_lane(tx, "check:default", "predict")
     assert bell is not None and bell.job_id == second
     assert [job.id for job in claim(db, [second], "b")] == [second]
 
@@ -180,7 +180,7 @@ def test_a_prediction_waits_for_a_champion_and_is_woken_by_it(db: Database) -> N
         ledger.wait_for_champion(tx, [job_id], "t", NOW, 60)
         assert ledger.fail_hopeless(tx, NOW + 59) == []
         jobs.wake_waiting(tx, "default", NOW + 59)
-        assert [bell.job_id for bell in ledger.due(tx, NOW + 59, 10)] == [job_id]
+        assert [bell.job_id for bell in ledger.due(tx, NOW + 59, 10, "predict")] == [job_id]
         assert ledger.fail_hopeless(tx, NOW + 61) == []
 
 
@@ -205,14 +205,14 @@ def test_a_prediction_that_waits_in_vain_is_told_why_the_training_failed(db: Dat
 def test_a_job_whose_doorbell_was_lost_is_due_again_until_it_is_claimed(db: Database) -> None:
     (job_id,) = accept(db)
     with db.begin() as tx:
-        assert ledger.due(tx, NOW, 10) == []
-        assert [bell.job_id for bell in ledger.due(tx, NOW + jobs.RING_GRACE_S, 10)] == [job_id]
+        assert ledger.due(tx, NOW, 10, "predict") == []
+        assert [bell.job_id for bell in ledger.due(tx, NOW + jobs.RING_GRACE_S, 10, "predict")] == [job_id]
         ledger.rung(tx, [job_id], NOW + 4)
-        assert ledger.due(tx, NOW + 5, 10) == []
-        assert [bell.job_id for bell in ledger.due(tx, NOW + 4 + ledger.RING_AGAIN_S, 10)] == [job_id]
+        assert ledger.due(tx, NOW + 5, 10, "predict") == []
+        assert [bell.job_id for bell in ledger.due(tx, NOW + 4 + ledger.RING_AGAIN_S, 10, "predict")] == [job_id]
     claim(db, [job_id], "a")
     with db.begin() as tx:
-        assert ledger.due(tx, NOW + 100, 10) == [] and ledger.all_queued(tx, 10) == []
+        assert ledger.due(tx, NOW + 100, 10, "predict") == [] and ledger.all_queued(tx, 10, "predict") == []
 
 
 def test_pages_hold_every_job_once_while_new_ones_arrive(db: Database) -> None:

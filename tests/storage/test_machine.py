@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import Connection, delete, select
 
+from jobs.kinds import QUEUES
 from storage import jobs, ledger
 from storage.database import Database
 from storage.jobs import TERMINAL, Job, NewJob
@@ -168,7 +169,7 @@ class Life(RuleBasedStateMachine):
     def time_passes_or_the_clock_is_set(self, seconds: float) -> None:
         self.now += seconds
         with self.db.begin() as tx:
-            ledger.rung(tx, [bell.job_id for bell in ledger.due(tx, self.now, 100)], self.now)
+            ledger.rung(tx, [bell.job_id for queue in QUEUES for bell in ledger.due(tx, self.now, 100, queue)], self.now)
             if abs(seconds) > 60:
                 ledger.clock_stepped(tx, self.now, 60)
 
@@ -205,7 +206,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def the_sweeper_reaches_every_job_that_has_not_ended(self) -> None:
         with self.db.read() as tx:
-            due = {bell.job_id for bell in ledger.due(tx, self.now + 1e6, 1_000)}
+            due = {bell.job_id for queue in QUEUES for bell in ledger.due(tx, self.now + 1e6, 1_000, queue)}
             leases = {lease.owner for lease in ledger.leases(tx)}
         for job in self.found():
             assert job.status in TERMINAL or (job.id in due if job.status == "queued" else job.owner in leases)

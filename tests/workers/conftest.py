@@ -14,7 +14,7 @@ from loguru import logger
 from numpy.typing import NDArray
 
 from jobs.bell import Bell
-from jobs.kinds import Kind
+from jobs.kinds import QUEUES, Kind
 from problems.catalog import builtin
 from problems.declaration import declared, parse_problem
 from problems.rows import PackedRows
@@ -78,10 +78,11 @@ class House:
         """Carry out what is queued and due, and what follows from it, until nothing is left."""
         for _ in range(100):
             with self.db.read() as tx:
-                ready = [bell for bell in ledger.all_queued(tx, 1000) if not self._waits(jobs.get(tx, bell.job_id))]
+                queued = [bell for queue in QUEUES for bell in ledger.all_queued(tx, 1000, queue)]
+                ready = [bell for bell in queued if not self._waits(jobs.get(tx, bell.job_id))]
             if not ready:
                 return
-            for bell in ready:
+            for bell in sorted(ready, key=lambda bell: bell.job_id):
                 tasks.carry(self.room, cast(Kind, bell.kind), [bell.job_id], str(uuid.uuid4()))
         raise AssertionError("the work has no end")
 
