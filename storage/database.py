@@ -6,7 +6,7 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -32,9 +32,9 @@ PATIENCE = {
 }
 IDLE_S = 1.0  # a connection to a server that was last used so long ago is asked whether it lives
 LAX_POOL = 1  # lax transactions have one user in a process: the front, or the predict worker
-LAX = {**PATIENCE, "options": "-c synchronous_commit=off"}
 LOG_PAGES = 1_000  # of 4 KiB: a write-ahead log of SQLite's that grew so long since the last look is looked at often
 ENDLESS_LOG = 16 * LOG_PAGES  # so long, it is ended with the writers kept out, for as long as its last pages take
+PRAGMAS = {"journal_mode": "WAL", "temp_store": "MEMORY", "wal_autocheckpoint": 4 * ENDLESS_LOG, "busy_timeout": 0}
 QUIET_S = 2.0  # between two looks while little is written: each costs two syncs
 RESTART_S = 0.05
 BUSY_S = 20.0
@@ -62,9 +62,9 @@ class Database:
 
     def __init__(self, url: str, pool_size: int = 8, burst: int | None = None, busy_s: float = BUSY_S) -> None:
         pool = (pool_size, pool_size if burst is None else burst)
-        self.engine = _engine(url, pool, busy_s, {"synchronous": "FULL"})
+        self.engine = _engine(url, pool, busy_s)
         self.sqlite = self.engine.dialect.name == "sqlite"
-        self._lax = _engine(url, (LAX_POOL, LAX_POOL), busy_s, {"synchronous": "NORMAL"}, LAX)
+        self._lax = _engine(url, (LAX_POOL, LAX_POOL), busy_s, lax=True)
         self._tidy_at = 0.0  # steady seconds
         self._wal = 0  # the write-ahead log whose name is known to be durable
 
@@ -117,8 +117,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads: it never waits for a writer in SQLite."""
-        with self.engine.connect().execution_options(read_only=True) as tx:
+        """For statements that only read; none waits for a writer.
+
+        SQLite shows all of them one moment. PostgreSQL shows each its own, as it would in a transaction of its default
+        kind; that it has none saves two round trips.
+        """
+        options = {"read_only": True} if self.sqlite else {"isolation_level": "AUTOCOMMIT"}
+        with self.engine.connect().execution_options(**options) as tx:
             yield tx
 
     def run(self, work: Callable[[Connection], T], patience_s: float = 20.0, lax: bool = False) -> T:
@@ -146,20 +151,19 @@ class Database:
         self._lax.dispose()
 
 
-def _engine(
-    url: str, pool: tuple[int, int], busy_s: float, pragmas: Mapping[str, object], patience: Mapping[str, object] = PATIENCE
-) -> Engine:
+def _engine(url: str, pool: tuple[int, int], busy_s: float, lax: bool = False) -> Engine:
     parsed = make_url(url)
     options: dict[str, Any] = {"json_serializer": to_json, "json_deserializer": msgspec.json.decode}
     options |= {"pool_size": pool[0], "max_overflow": pool[1], "pool_timeout": 10}
     if parsed.get_backend_name() != "sqlite":
-        engine = create_engine(url, connect_args=dict(patience), **options)
+        engine = create_engine(url, connect_args=PATIENCE, **options)
+        event.listen(engine, "connect", partial(_open_postgres, lax))
         _ping_the_idle(engine)
         return engine
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = create_engine(url, connect_args={"check_same_thread": False}, **options)
-    event.listen(engine, "connect", partial(_open_sqlite, pragmas))
+    event.listen(engine, "connect", partial(_open_sqlite, lax))
     event.listen(engine, "begin", partial(_begin_sqlite, busy_s))
     return engine
 
@@ -181,10 +185,18 @@ def _ping_the_idle(engine: Engine) -> None:
             raise InvalidatePoolError from fault  # the others broke with it: the pool connects anew
 
 
-def _open_sqlite(pragmas: Mapping[str, object], connection: Any, _record: Any) -> None:
+def _open_postgres(lax: bool, connection: Any, _record: Any) -> None:
+    connection.autocommit = True
+    # A statement keeps the plan of its first executions, made while the table was empty: to read it from end to end.
+    connection.execute("SET enable_seqscan = off")
+    if lax:
+        connection.execute("SET synchronous_commit = off")
+    connection.autocommit = False
+
+
+def _open_sqlite(lax: bool, connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
-    always = {"journal_mode": "WAL", "temp_store": "MEMORY", "wal_autocheckpoint": 4 * ENDLESS_LOG}
-    for name, value in {**always, **pragmas, "busy_timeout": 0}.items():
+    for name, value in {**PRAGMAS, "synchronous": "NORMAL" if lax else "FULL"}.items():
         connection.execute(f"PRAGMA {name}={value}")
 
 

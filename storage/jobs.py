@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, TextClause, func, select, text, update
 
-from storage.dialects import fetch, fetch_many, upsert
+from storage.dialects import fetch, insert_many, upsert
 from storage.ids import first_id, new_id, time_of
 from storage.pages import Page, page
 from storage.schema import ENDED_BADLY, OTHER_KINDS, jobs
@@ -86,7 +86,7 @@ def job_of(row: Row[Any]) -> Job:
 def add(tx: Connection, new: Sequence[NewJob]) -> list[NewJob]:
     """Insert jobs as queued; those whose dedupe key is taken are left out. Returns the ones inserted, to be rung after commit."""
     plain = [job for job in new if job.dedupe_key is None]
-    fetch_many(tx, _ADD, [_values(job) for job in plain])
+    insert_many(tx, "jobs", _COLUMNS, [_values(job) for job in plain])
     return plain + [job for job in new if job.dedupe_key is not None and _add_once(tx, job)]
 
 
@@ -100,7 +100,6 @@ _COLUMNS = (
     *("id", "kind", "model", "queue", "status", "attempt", "failures", "max_attempts", "payload", "artifact"),
     *("created_at", "next_publish_at", "dedupe_key", "lane", "request_id"),
 )
-_ADD = f"INSERT INTO jobs ({', '.join(_COLUMNS)}) {{values}}"
 
 
 def _values(job: NewJob) -> tuple[object, ...]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from storage import coverage, models
-from storage.dialects import fetch, fetch_many
+from storage.dialects import fetch, insert_many
 from storage.schema import label_changes, labels
 
 PREDICTION_ID: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(0|[1-9][0-9]{0,11})", re.ASCII)
@@ -79,7 +79,7 @@ def _change(key: Key, label: str, since: float, now: float) -> dict[str, Any]:
 
 
 _CURRENT = 'SELECT job_id, "row", label, labelled_at FROM labels WHERE (job_id, "row") {among_pairs}'
-_INSERT = 'INSERT INTO labels (job_id, "row", model, position, label, labelled_at) {values}'
+_COLUMNS = ("job_id", '"row"', "model", "position", "label", "labelled_at")
 
 
 def _current(tx: Connection, keys: Sequence[Key]) -> dict[Key, tuple[str, float]]:
@@ -90,7 +90,8 @@ def _insert(tx: Connection, model: str, new: Mapping[Key, str], now: float) -> N
     if not new:
         return
     first = models.take_positions(tx, model, len(new))
-    fetch_many(tx, _INSERT, [(*key, model, first + n, label, now) for n, (key, label) in enumerate(new.items())])
+    rows = [(*key, model, first + n, label, now) for n, (key, label) in enumerate(new.items())]
+    insert_many(tx, "labels", _COLUMNS, rows)
     coverage.add_labels(tx, model, [job_id for job_id, _ in new])
 
 

@@ -22,7 +22,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from storage import decisions
-from storage.dialects import among, fetch, fetch_many
+from storage.dialects import among, fetch, fetch_texts
 from storage.jobs import SEEN, SEEN_SQL, Job, Status, job_of
 from storage.schema import jobs
 
@@ -145,7 +145,7 @@ _FINISH = (
     "WITH done (job, ended, made, fault, file) AS ({values})"
     " UPDATE jobs SET status = ended, result = made, error = fault, result_artifact = file, finished_at = ?,"
     " progress = NULL, lease_until = NULL, payload = CASE WHEN ended = 'failed' THEN payload END"
-    " FROM done WHERE id = job AND owner = ? AND status = 'running' RETURNING id"
+    " FROM done WHERE id = job AND owner = ? AND status || '' = 'running' RETURNING id"
 )
 
 
@@ -155,7 +155,7 @@ def finish(tx: Connection, owner: str, outcomes: Sequence[Outcome], now: float) 
     A failed job keeps its payload, so that an operator may try it again.
     """
     rows = [(o.job_id, o.status, o.result, o.error, o.result_artifact) for o in outcomes]
-    return {row[0] for row in fetch_many(tx, _FINISH, rows, now, owner)}
+    return {row[0] for row in fetch_texts(tx, _FINISH, rows, now, owner)}
 
 
 def retry(tx: Connection, owner: str, job_ids: Sequence[str], at: float) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from storage.dialects import fetch, fetch_many
+from storage.dialects import fetch, insert_many
 from storage.ids import first_id
 from storage.schema import predictions
 
@@ -20,7 +20,7 @@ _NEWEST = (
     " ORDER BY job_id DESC LIMIT ?"
 )
 _AT_HAND = _GET_MANY.replace("created_at", "created_at, sample") + " ORDER BY job_id DESC"
-_LOG = 'INSERT INTO predictions (job_id, model, version, "rows", features, artifact, created_at, sample) {values}'
+_COLUMNS = ("job_id", "model", "version", '"rows"', "features", "artifact", "created_at", "sample")
 
 
 class Logged(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class Logged(msgspec.Struct, frozen=True):
 def log(tx: Connection, entries: Sequence[Logged]) -> None:
     """Add what was predicted, in the transaction that finishes the jobs."""
     rows = [(e.job_id, e.model, e.version, e.rows, e.features, e.artifact, e.created_at, e.sample) for e in entries]
-    fetch_many(tx, _LOG, rows)
+    insert_many(tx, "predictions", _COLUMNS, rows)
 
 
 def get_many(tx: Connection, job_ids: Sequence[str]) -> dict[str, Logged]:
