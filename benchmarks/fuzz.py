@@ -14,10 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.stack import Stack
+from benchmarks.stack import ROOT, Stack
 from benchmarks.uv import UV, uv_env
 
-SCHEMATHESIS = "schemathesis==4.32.5"
 ROLES = ("admin", "operator", "client", "viewer", "nobody")
 CHECKS = (
     "not_a_server_error",
@@ -56,7 +55,7 @@ def main() -> int:
 
 def _holds(stack: Stack, role: str, seconds: int, seed: int) -> bool:
     """Whether nothing was found in this role."""
-    program = [*UV, "tool", "run", "--quiet", "--from", SCHEMATHESIS, "schemathesis"]
+    program = [*UV, "run", "--quiet", "--frozen", "--isolated", "--only-group", "fuzz", "--project", str(ROOT), "schemathesis"]
     url = f"http://127.0.0.1:{stack.port}/openapi.json"
     options = ["--checks", ",".join(CHECKS), "--max-time", str(seconds), "--seed", str(seed), "--request-timeout", "70"]
     # an event stream ends with its job; Schemathesis reads it to the end, and some jobs wait
