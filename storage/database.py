@@ -187,7 +187,8 @@ def _ping_the_idle(engine: Engine) -> None:
 
 def _open_postgres(lax: bool, connection: Any, _record: Any) -> None:
     connection.autocommit = True
-    # A statement keeps the plan of its first executions, made while the table was empty: to read it from end to end.
+    # A prepared statement keeps the plan of its first executions until the next ANALYZE. If the table was all but empty then,
+    # that is to read it from end to end, and so it would for every group of the first minutes.
     connection.execute("SET enable_seqscan = off")
     if lax:
         connection.execute("SET synchronous_commit = off")

@@ -69,7 +69,7 @@ def insert_many(tx: Connection, table: str, columns: Sequence[str], rows: Sequen
 
 def fetch_texts(tx: Connection, sql: str, rows: Sequence[tuple[str | None, ...]], *values: Any) -> list[tuple[Any, ...]]:
     """As `fetch`, of a statement that begins with `{values}`, which stands for `rows`: texts, all of them."""
-    if _lite(tx):
+    if _lite(tx) or not rows:
         return _fetch_values(tx, sql, rows, *values)
     columns = [list(column) for column in zip(*rows, strict=True)]
     with _cursor(tx) as cursor:
