@@ -197,7 +197,8 @@ class Front:
     def _record(self, batch: Sequence[Ticket]) -> list[Accepted | Exception]:
         outcomes: list[Accepted | Exception] = []
         fresh: list[NewJob] = []
-        with self._database.begin_lax() as tx:
+        plain = all(ticket.key is None and ticket.new.dedupe_key is None for ticket in batch)  # one INSERT is all there is to do
+        with self._database.at_once() if plain else self._database.begin_lax() as tx:
             for ticket in batch:
                 if ticket.key is None or idempotency.add(tx, ticket.key):
                     fresh.append(ticket.new)

@@ -95,14 +95,19 @@ _CLAIM = (
 ).replace("<job>", SEEN_SQL)
 
 
-def claim(tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, now: float, lease_s: float) -> list[Job]:
+def claim(
+    tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, now: float, lease_s: float, in_lanes: bool = True
+) -> list[Job]:
     """Take those of the jobs that are queued, and whose lane is free, for `lease_s` seconds.
 
     What is missing in the answer was claimed by another, ended, or waits for its lane: leave it alone.
+
+    Args:
+        in_lanes: some of them may be in a lane; that takes a transaction.
     """
     rows = fetch(tx, _CLAIM, owner, task_id, now + lease_s, now, list(job_ids))
     taken = [Job(*row) for row in rows]
-    if len(taken) < len(job_ids):
+    if in_lanes and len(taken) < len(job_ids):
         rest = sorted(set(job_ids) - {job.id for job in taken})
         taken += _claim_in_lanes(tx, rest, owner, task_id, now, lease_s)
     return sorted(taken, key=lambda job: job.id)

@@ -65,7 +65,7 @@ def _taken(room: Room, job_ids: Sequence[str], owner: str, task_id: str) -> _Tak
     unfit = _Unfit()
     while True:
         try:
-            return room.db.run(lambda tx: _take(room, tx, job_ids, owner, task_id, unfit), lax=True)
+            return room.db.run(lambda tx: _take(room, tx, job_ids, owner, task_id, unfit), at_once=True)
         except NotAtHand as missing:
             _load(room, missing.model, unfit)
 
@@ -94,7 +94,7 @@ def _load(room: Room, model: str, unfit: _Unfit) -> None:
 
 
 def _take(room: Room, tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, unfit: _Unfit) -> _Taken:
-    """Claim the jobs that can be worked now, all in one transaction with the look at who is champion."""
+    """Claim the jobs that can be worked now; who is champion is looked at right before."""
     waiting = _waiting(tx, job_ids)
     if unfit.away:
         ledger.rung(tx, [job.id for job in waiting if job.model in unfit.away], room.clock())
@@ -106,7 +106,8 @@ def _take(room: Room, tx: Connection, job_ids: Sequence[str], owner: str, task_i
         ledger.wait_for_champion(tx, early, task_id, room.clock(), room.settings.no_model_wait_s)
     ready = [job for job in waiting if job.model in champions]
     small = [job.id for job in ready if job.small]
-    claimed = ledger.claim(tx, small, owner, task_id, room.clock(), room.settings.job_lease_s) if small else []
+    lease_s = room.settings.job_lease_s
+    claimed = ledger.claim(tx, small, owner, task_id, room.clock(), lease_s, in_lanes=False) if small else []
     return _Taken(claimed, [job.id for job in ready if not job.small], champions)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from storage import jobs
 from storage.database import LOG_PAGES, Database
@@ -30,7 +30,7 @@ def test_only_lax_commits_wait_for_no_disk(db: Database) -> None:
         assert {setting(full, db), setting(read, db)} == {"2" if db.sqlite else "on"}
     with db.begin_lax() as lax:
         assert setting(lax, db) == ("1" if db.sqlite else "off")
-    assert db.run(lambda tx: setting(tx, db), lax=True) == ("1" if db.sqlite else "off")
+    assert db.run(lambda tx: setting(tx, db), at_once=True) == ("1" if db.sqlite else "off")
 
 
 def test_a_lax_commit_is_seen_at_once_and_one_that_fails_never(db: Database) -> None:
@@ -42,10 +42,21 @@ def test_a_lax_commit_is_seen_at_once_and_one_that_fails_never(db: Database) -> 
         added(tx)
         raise LookupError
 
-    with pytest.raises(LookupError):
-        db.run(fails, lax=True)
+    with pytest.raises(LookupError), db.begin_lax() as tx:
+        fails(tx)
     with db.read() as tx:
         assert [job.id for job in jobs.listed(tx, None, None, None, 10, None).entries] == [there]
+
+
+def test_a_group_accepted_at_once_is_there_whole_or_not_at_all(db: Database) -> None:
+    """Without a transaction around it on PostgreSQL: its rows are one statement, which the last of them spoils."""
+    new = [NewJob.make("predict", "default", "predict", NOW, 4) for _ in range(70)]
+    with db.at_once() as tx:
+        jobs.add(tx, new[:1])
+    with pytest.raises(IntegrityError), db.at_once() as tx:
+        jobs.add(tx, [*new[1:], new[0]])
+    with db.read() as tx:
+        assert [job.id for job in jobs.listed(tx, None, None, None, 100, None).entries] == [new[0].id]
 
 
 def test_harden_makes_durable_what_was_committed_before(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
