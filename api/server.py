@@ -154,6 +154,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.poller.register(line.sock, selectors.EVENT_READ, partial(self._last_words, line))
 
     def _last_words(self, line: Line, client: socket.socket) -> None:
+        if line not in self._parting:  # closed in this turn, to make room for another
+            return
         try:
             data = client.recv(CHUNK)
         except (BlockingIOError, InterruptedError):
@@ -170,6 +172,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         line.close()
 
     def _readable(self, line: Line, client: socket.socket) -> None:
+        if line not in self.keepalived_conns:  # as above
+            return
         if line.busy:  # a request behind the one that is being answered, or the end of the connection
             self.poller.unregister(client)
             line.paused = True
