@@ -137,6 +137,7 @@ class Database:
         """
         options = {"read_only": True} if self.sqlite else {"isolation_level": "AUTOCOMMIT"}
         with self.engine.connect().execution_options(**options) as tx:
+            tx.begin()  # now: of statements that go to the driver directly, SQLAlchemy knows nothing
             yield tx
 
     def run(self, work: Callable[[Connection], T], patience_s: float = 20.0, at_once: bool = False) -> T:
@@ -224,7 +225,7 @@ def _fold(connection: PoolProxiedConnection) -> int:
 
 
 def _wait_at_most(connection: PoolProxiedConnection, seconds: float) -> None:
-    """How long SQLite itself waits for a lock."""
+    """How long SQLite itself waits for a lock; not at all as a connection is opened (PRAGMAS)."""
     if connection.info.get("waits_s", 0.0) != seconds:
         connection.cursor().execute(f"PRAGMA busy_timeout={round(1_000 * seconds)}")
         connection.info["waits_s"] = seconds

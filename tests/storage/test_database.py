@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from storage import jobs
 from storage.database import LOG_PAGES, Database
 from storage.jobs import NewJob
+from storage.migrate import migrate
 from tests.storage.conftest import NOW
 
 
@@ -173,3 +174,20 @@ def test_whoever_waits_to_write_gets_the_lock_as_soon_as_it_is_free(tmp_path: Pa
     assert pauses == [pytest.approx(0.0002)] * 500
     holder.close()
     waiter.close()
+
+
+def test_a_read_of_sqlite_shows_one_moment_and_waits_for_a_lock(tmp_path: Path) -> None:
+    """Also where its first statement goes to the driver directly: what another writes meanwhile is not there."""
+    database = Database(f"sqlite:///{tmp_path / 'ledger.db'}", busy_s=7.0)
+    migrate(database)
+    with database.begin() as tx:
+        first = added(tx)
+    with database.read() as tx:
+        assert set(jobs.get_many(tx, [first])) == {first}
+        with database.begin() as other:
+            second = added(other)
+        assert set(jobs.get_many(tx, [first, second])) == {first}
+        assert tx.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 7_000
+    with database.read() as tx:
+        assert set(jobs.get_many(tx, [first, second])) == {first, second}
+    database.close()
