@@ -172,7 +172,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         line.close()
 
     def _readable(self, line: Line, client: socket.socket) -> None:
-        if line not in self.keepalived_conns:  # as above
+        if line not in self.keepalived_conns:  # closed in this turn, to make room for another
             return
         if line.busy:  # a request behind the one that is being answered, or the end of the connection
             self.poller.unregister(client)

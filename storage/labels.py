@@ -139,7 +139,10 @@ def between(tx: Connection, model: str, start: int, stop: int, as_of: float = ma
     if as_of == math.inf:
         return found
     stood = _stood(tx, sorted({job for *_, job in found if job}), as_of)
-    return [(position, row, stood.get((job or "", row), label), features, job) for position, row, label, features, job in found]
+    return [
+        (position, row, stood.get((job, row), label) if job else label, features, job)
+        for position, row, label, features, job in found
+    ]
 
 
 def _stood(tx: Connection, job_ids: Sequence[str], moment: float) -> dict[Key, str]:

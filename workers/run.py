@@ -145,15 +145,7 @@ def finish(room: Room, owner: str, job: Job, outcome: Outcome, settle: Settle | 
     Returns:
         Whether it was this claim's to record.
     """
-
-    def record(tx: Connection) -> tuple[Sequence[NewJob], Doorbell | None, bool]:
-        now = room.clock()
-        if not ledger.finish(tx, owner, [outcome], now):
-            return (), None, False
-        new = jobs.add(tx, list(settle(tx, now)) if settle else [])
-        return new, ledger.next_in_lane(tx, job.lane, POLICIES[cast(Kind, job.kind)].queue), True
-
-    new, waiting, recorded = room.db.run(record)
+    new, waiting, recorded = room.db.run(lambda tx: record(tx, owner, job, outcome, settle, room.clock()))
     if not recorded:
         logger.warning("{} {} no longer belongs to this worker: its result is discarded", job.kind, job.id)
         return False
@@ -163,3 +155,17 @@ def finish(room: Room, owner: str, job: Job, outcome: Outcome, settle: Settle | 
         room.bell.ring([(waiting.queue, waiting.kind, waiting.job_id)])  # type: ignore[list-item]
     room.bell.announce([job.id])
     return True
+
+
+def record(
+    tx: Connection, owner: str, job: Job, outcome: Outcome, settle: Settle | None, now: float
+) -> tuple[Sequence[NewJob], Doorbell | None, bool]:
+    """What `finish` does while every other writer waits.
+
+    Returns:
+        The follow-ups to ring for, who waits for the job's lane, and whether it was this claim's to record.
+    """
+    if not ledger.finish(tx, owner, [outcome], now):
+        return (), None, False
+    new = jobs.add(tx, list(settle(tx, now)) if settle else [])
+    return new, ledger.next_in_lane(tx, job.lane, POLICIES[cast(Kind, job.kind)].queue), True
