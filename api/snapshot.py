@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from loguru import logger
+from sqlalchemy.exc import DBAPIError
+
 from api.counted import Facts, families
 from jobs.kinds import KINDS, QUEUES
 from storage import checks, heartbeats, ledger, models, tallies
@@ -21,6 +24,8 @@ def snapshot(database: Database, census: Census, now: float, interval_s: float, 
         counted_jobs, waiting, owners = census.take(tx, now), ledger.backlog(tx), ledger.owners(tx)
         signs, counted = heartbeats.seen(tx, now - FORGET_S), tallies.read(tx)
         known = [(model, checks.last(tx, model.name)) for model in models.every(tx)]
+    if census.is_to_be_kept():
+        _keep(database, census)
     return Snapshot(
         jobs=tuple(JobCount(each.kind, each.queue, each.status, each.count) for each in counted_jobs),
         totals=tuple(_totals(kind, counted_jobs) for kind in KINDS),
@@ -33,6 +38,15 @@ def snapshot(database: Database, census: Census, now: float, interval_s: float, 
         models=tuple(_model(model, check) for model, check in known),
         further=families(Facts(counted, signs, now, known, interval_s, free_bytes)),
     )
+
+
+def _keep(database: Database, census: Census) -> None:
+    """Where the ledger cannot be written, on a full disk say, its state has to be shown all the more."""
+    try:
+        with database.begin_lax() as tx:
+            census.keep(tx)
+    except DBAPIError as fault:
+        logger.warning("what was counted for /metrics could not be kept, and is counted anew after a start: {}", fault.orig)
 
 
 def _totals(kind: str, counts: Sequence[Count]) -> TaskTotals:

@@ -7,15 +7,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, func, select, union_all
 
-from storage.dialects import fetch
-from storage.ids import first_id
-from storage.schema import jobs, pruned
+from storage.dialects import fetch, upsert
+from storage.ids import first_id, time_of
+from storage.schema import census, jobs, pruned
 
 Key = tuple[str, str, str]  # kind, queue, status
 LATE_S = 60.0  # by which a job may be committed after the moment in its id, or another host's clock may be behind
 MOST_S = 6 * 3600.0  # where a job is open for longer, all are counted each time: what came after it could be pruned uncounted
+KEPT_EVERY_S = 600.0  # so much of it is counted anew after a start
 # `|| ''` keeps SQLite from walking all ids in their order until one is open
 _OLDEST = (
     "SELECT min(id || '') FROM jobs WHERE status = 'queued' UNION ALL SELECT min(id || '') FROM jobs WHERE status = 'running'"
@@ -62,10 +64,11 @@ class Census:
 
     def __init__(self) -> None:
         self._settled: _Settled | None = None
+        self._kept = ""  # until where the ledger has it
 
     def take(self, tx: Connection, now: float) -> list[Count]:
         """All jobs, those in the ledger and those pruned from it, at `now` (epoch seconds)."""
-        before, recent = self._settled, first_id(now - LATE_S)
+        before, recent = self._settled or _stored(tx), first_id(now - LATE_S)
         known = before is not None and first_id(now - MOST_S) <= before.until <= recent
         kept = before if before is not None and known else _Settled("", _Totals(Counter(), Counter()))
         until = max(kept.until, min([recent, *(row[0] for row in fetch(tx, _OLDEST) if row[0])]))
@@ -73,6 +76,29 @@ class Census:
         self._settled = _Settled(until, settled)
         totals = settled.plus(_counted(tx, jobs.c.id >= until))
         return [Count(*key, totals.count[key], totals.retries[key]) for key in sorted(totals.count)]
+
+    def is_to_be_kept(self) -> bool:
+        """Whether much has been counted for good that the ledger does not have as such, or what it has holds no more."""
+        if self._settled is None:
+            return False
+        until, kept = self._settled.until, self._kept
+        return until < kept or not kept or time_of(until) - time_of(kept) >= KEPT_EVERY_S
+
+    def keep(self, tx: Connection) -> None:
+        """Have the ledger remember what is counted for good, for those who start later."""
+        if self._settled is None:
+            return
+        until, totals = self._settled.until, self._settled.totals
+        rows = [(*key, totals.count[key], totals.retries[key]) for key in sorted(totals.count)]
+        values = {"until": until, "totals": msgspec.json.encode(rows).decode()}
+        statement = upsert(tx, census).values(id=1, **values)
+        tx.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
+        self._kept = until
+
+
+def _stored(tx: Connection) -> _Settled | None:
+    row = tx.execute(select(census.c.until, census.c.totals)).first()
+    return _Settled(row.until, _Totals(Counter(), Counter()).plus(msgspec.json.decode(row.totals))) if row else None
 
 
 def _counted(tx: Connection, *where: ColumnElement[bool], and_pruned: bool = False) -> list[Any]:

@@ -86,6 +86,14 @@ pruned = Table(  # how many jobs there were that are no longer kept, so that tot
     Column("retries", BIG, nullable=False),
 )
 
+census = Table(  # jobs that were counted for good, so that nobody who starts has to count them anew; one row
+    "census",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("until", String(36), nullable=False),  # jobs before this id
+    Column("totals", Text, nullable=False),  # JSON: kind, queue, status, count, retries of each
+)
+
 predictions = Table(
     "predictions",
     metadata,

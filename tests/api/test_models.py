@@ -337,6 +337,20 @@ def test_a_worker_without_the_predict_queue_is_not_enough(client: FlaskClient, d
     assert "predict" in part["detail"]
 
 
+def test_metrics_are_told_where_the_ledger_takes_nothing(database: Database, client: FlaskClient) -> None:
+    """On a full disk, which a trigger plays, what was counted cannot be kept; it is shown all the same, and kept later."""
+    with database.begin() as tx:
+        tx.exec_driver_sql(
+            "CREATE TRIGGER full BEFORE INSERT ON census BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+        )
+    assert "continual_ledger_up 1.0" in client.get("/metrics").text
+    with database.begin() as tx:
+        tx.exec_driver_sql("DROP TRIGGER full")
+    client.get("/metrics")
+    with database.read() as tx:
+        assert tx.exec_driver_sql("SELECT count(*) FROM census").scalar_one() == 1
+
+
 def test_metrics_are_open_until_they_have_a_token(settings: Settings, ask: Ask, client: FlaskClient) -> None:
     """Prometheus text with requests and the queue; METRICS_TOKEN closes it to the admin's token too."""
     posted(ask)
