@@ -8,7 +8,6 @@ Everything but `tell` and `close` runs on the server's loop, and nothing here as
 from __future__ import annotations
 
 import math
-import secrets
 import time
 from collections import deque
 from collections.abc import Callable
@@ -146,9 +145,9 @@ class Express:
         if house.rates is not None and house.rates.take(caller.token_id):  # last: who gets this far has not been counted
             raise NotPlain
         self._used[digest, asked.model] = time.monotonic()
-        request_id = head.request_id or secrets.token_hex(16)
-        most = house.settings.max_attempts
-        new = NewJob(new_id(house.clock()), "predict", asked.model, PREDICT, most, payload, request_id=request_id)
+        job_id, most = new_id(house.clock()), house.settings.max_attempts
+        request_id = head.request_id or job_id.replace("-", "")  # it has to differ from all others, and so does the job's
+        new = NewJob(job_id, "predict", asked.model, PREDICT, most, payload, request_id=request_id)
         told = house.rates.headers(caller.token_id) if house.rates is not None else ()
         return new, "".join(f"{name}: {value}\r\n" for name, value in told)
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from loguru import logger
-from sqlalchemy.exc import DBAPIError
-
 from api.counted import Facts, families
+from api.errors import log
 from jobs.kinds import KINDS, QUEUES
 from storage import checks, heartbeats, ledger, models, tallies
 from storage.census import Census, Count
 from storage.checks import Check
-from storage.database import Database
+from storage.database import FAULTS, Database
 from storage.heartbeats import FORGET_S, SILENT_S
 from storage.models import Model
 from telemetry.metrics import JobCount, ModelState, QueueState, Snapshot, TaskTotals, WorkerState
@@ -45,8 +43,10 @@ def _keep(database: Database, census: Census) -> None:
     try:
         with database.begin_lax() as tx:
             census.keep(tx)
-    except DBAPIError as fault:
-        logger.warning("what was counted for /metrics could not be kept, and is counted anew after a start: {}", fault.orig)
+    except FAULTS as fault:
+        log.warning(
+            "what was counted for /metrics could not be kept, and is counted anew after a start: %s", type(fault).__name__
+        )
 
 
 def _totals(kind: str, counts: Sequence[Count]) -> TaskTotals:

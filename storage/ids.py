@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 import threading
 import uuid
@@ -15,12 +16,16 @@ def new_id(now: float) -> str:
     """A UUIDv7 of `now` (epoch seconds), larger than any this process made before, unless the clock was set back by 10 s.
 
     What follows from an id's moment, such as when its job is rung again, must not wait for a time that was a mistake.
-    The 48 bits of milliseconds are followed by a counter that starts at random, as RFC 9562 6.2 (method 2) has it.
+    The 48 bits of milliseconds are followed by a counter that starts at random and grows by random steps, as RFC 9562 6.2
+    (method 2) has it.
     """
     global _last
+    first = int(now * 1000) << 74
     with _lock:
-        fresh = (int(now * 1000) << 74) | secrets.randbits(73)
-        _last = _last + 1 + secrets.randbits(32) if fresh <= _last < fresh + SET_BACK else fresh
+        if first <= _last < first + SET_BACK:
+            _last += 1 + random.getrandbits(32)
+        else:
+            _last = first | secrets.randbits(73)
         value = _last
     millis, rest = value >> 74, value & ((1 << 74) - 1)
     bits = (millis << 80) | (0x7 << 76) | ((rest >> 62) << 64) | (0b10 << 62) | (rest & ((1 << 62) - 1))

@@ -24,6 +24,7 @@ app: Celery = make_app(
     beat_max_loop_interval=5,  # its sign of life is written at each turn
     worker_concurrency=settings.worker_concurrency,
     broker_transport="workers.intake:Transport",
+    worker_consumer="workers.consumer:Consumer",
 )
 app.set_current()
 _process: dict[str, Any] = {}  # the room of this process, opened after the fork

@@ -125,6 +125,23 @@ def test_every_component_is_ok(stack: Stack) -> None:
     assert {part["status"] for part in stack.get("/health")["components"].values()} == {"ok"}
 
 
+def test_flower_shows_the_task_that_carried_a_job(stack: Stack) -> None:
+    """By the job's `task_id`, from when Flower has asked workers to tell of their tasks."""
+    user, _, password = (stack.data / "flower_auth").read_text().strip().partition(":")
+    page = f"http://127.0.0.1:{stack.env['FLOWER_PORT']}/api/task/info/"
+
+    def is_shown() -> bool:
+        task = predict(stack)["task_id"]
+        time.sleep(0.3)
+        try:
+            answer = httpx.get(f"{page}{task}", auth=(user, password))
+        except httpx.ConnectError:  # it comes up last
+            return False
+        return answer.status_code == 200 and answer.json()["state"] == "SUCCESS"
+
+    until(is_shown, 30)
+
+
 def test_the_state_is_its_owners_alone(stack: Stack) -> None:
     """No file under DATA_DIR can be read by group or others."""
     modes = {path: path.stat().st_mode & 0o077 for path in [stack.data, *stack.data.iterdir()]}
