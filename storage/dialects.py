@@ -18,12 +18,12 @@ AT_ONCE = (64, 16, 4, 1)  # rows in one statement: few sizes, so that each state
 
 def upsert(tx: Connection, table: Table) -> Any:
     """An INSERT into `table` that offers `on_conflict_do_nothing` and `on_conflict_do_update`."""
-    return sqlite.insert(table) if _lite(tx) else postgresql.insert(table)
+    return sqlite.insert(table) if is_lite(tx) else postgresql.insert(table)
 
 
 def among(tx: Connection, column: Column[str], values: Sequence[str]) -> ColumnElement[bool]:
     """`column IN values` as one parameter: the statement stays the same however many there are, and so does its plan."""
-    if _lite(tx):
+    if is_lite(tx):
         return column.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
     return column == any_(literal(list(values), ARRAY(String)))
 
@@ -40,7 +40,7 @@ def fetch(tx: Connection, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     Raises:
         as SQLAlchemy does: it is the driver that is asked, without SQLAlchemy in between.
     """
-    lite = _lite(tx)
+    lite = is_lite(tx)
     given = [json.dumps(value) if isinstance(value, list) else value for value in values] if lite else values
     with _cursor(tx) as cursor:
         cursor.execute(_said(lite, sql), given, **({} if lite else IN_BINARY))
@@ -50,7 +50,7 @@ def fetch(tx: Connection, sql: str, *values: Any) -> list[tuple[Any, ...]]:
 def execute_many(tx: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """As `fetch`, of a statement without an answer, for every row."""
     with _cursor(tx) as cursor:
-        cursor.executemany(_said(_lite(tx), sql), rows)
+        cursor.executemany(_said(is_lite(tx), sql), rows)
 
 
 def insert_many(tx: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
@@ -59,27 +59,19 @@ def insert_many(tx: Connection, table: str, columns: Sequence[str], rows: Sequen
     PostgreSQL gets more than one as COPY: a third of the CPU, on both sides, of a statement for each (25 rows).
     """
     names = ", ".join(columns)
-    if len(rows) < 2 or _lite(tx):
-        _fetch_values(tx, f"INSERT INTO {table} ({names}) {{values}}", rows)
+    if len(rows) < 2 or is_lite(tx):
+        fetch_values(tx, f"INSERT INTO {table} ({names}) {{values}}", rows)
         return
     with _cursor(tx) as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
 
 
-def fetch_texts(tx: Connection, sql: str, rows: Sequence[tuple[str | None, ...]], *values: Any) -> list[tuple[Any, ...]]:
-    """As `fetch`, of a statement that begins with `{values}`, which stands for `rows`: texts, all of them."""
-    if _lite(tx) or not rows:
-        return _fetch_values(tx, sql, rows, *values)
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    with _cursor(tx) as cursor:
-        cursor.execute(_said(False, sql, _arrays(len(columns))), [*columns, *values], **IN_BINARY)
-        return list(cursor.fetchall())
+def fetch_values(tx: Connection, sql: str, rows: Sequence[tuple[Any, ...]], *values: Any) -> list[tuple[Any, ...]]:
+    """As `fetch`, of a statement that begins with `{values}`, which stands for `rows`; for SQLite.
 
-
-def _fetch_values(tx: Connection, sql: str, rows: Sequence[tuple[Any, ...]], *values: Any) -> list[tuple[Any, ...]]:
-    """Many rows in one statement: one a row would let go of Python's lock each time, and wait for its return while it holds
-    the ledger's one writer's lock.
+    Many rows in one statement: one a row would let go of Python's lock each time, and wait for its return while it holds the
+    ledger's one writer's lock.
     """
     found: list[tuple[Any, ...]] = []
     start = 0
@@ -87,7 +79,7 @@ def _fetch_values(tx: Connection, sql: str, rows: Sequence[tuple[Any, ...]], *va
         while rest := len(rows) - start:
             count = next(size for size in AT_ONCE if size <= rest)
             given = [value for row in rows[start : start + count] for value in row]
-            cursor.execute(_said(_lite(tx), sql, _rows(count, len(rows[0]))), [*given, *values])
+            cursor.execute(_said(is_lite(tx), sql, _rows(count, len(rows[0]))), [*given, *values])
             found += cursor.fetchall() if cursor.description else []
             start += count
     return found
@@ -110,7 +102,8 @@ def _cursor(tx: Connection) -> Iterator[Any]:
         cursor.close()
 
 
-def _lite(tx: Connection) -> bool:
+def is_lite(tx: Connection) -> bool:
+    """Whether it is SQLite."""
     return tx.dialect.name == "sqlite"
 
 
@@ -124,11 +117,6 @@ _SINGLE_LATERAL = (
 @lru_cache(maxsize=64)
 def _rows(count: int, columns: int) -> str:
     return "VALUES " + ", ".join([f"({', '.join('?' * columns)})"] * count)
-
-
-@lru_cache(maxsize=64)
-def _arrays(columns: int) -> str:
-    return f"SELECT * FROM unnest({', '.join(['%b::text[]'] * columns)})"  # noqa: S608 - no words but ours
 
 
 @lru_cache(maxsize=64)

@@ -16,14 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from storage import decisions
-from storage.dialects import among, fetch, fetch_texts
+from storage import decisions, predictions
+from storage.dialects import among, fetch, fetch_values, is_lite
 from storage.jobs import SEEN, SEEN_SQL, Job, Status, job_of
+from storage.predictions import Logged
 from storage.schema import jobs
 
 RUNNING = jobs.c.status == "running"
@@ -73,24 +75,25 @@ class Queued(msgspec.Struct, frozen=True):
     small: bool
 
 
-_WAITING = "SELECT id, model, queue, artifact IS NULL FROM jobs WHERE status = 'queued' AND "
-_NAMED = f"{_WAITING}id {{among}} ORDER BY id"
-_COMPANIONS = f"{_WAITING}queue = ? AND deadline_at IS NULL ORDER BY id LIMIT ?"
+# `status || ''`: by id. PostgreSQL, in whose plan there may be no queued jobs, would walk through the index of all that were
+_WAITING = (
+    "SELECT id, model, queue, artifact IS NULL FROM jobs WHERE id {among} AND status || '' = 'queued'"
+    " UNION SELECT * FROM (SELECT id, model, queue, artifact IS NULL FROM jobs"
+    " WHERE status = 'queued' AND queue = ? AND deadline_at IS NULL ORDER BY id LIMIT ?) AS companions ORDER BY 1"
+)
 
 
-def queued(tx: Connection, job_ids: Sequence[str]) -> list[Queued]:
-    """Those of the jobs that wait, oldest first."""
-    return [Queued(*row) for row in fetch(tx, _NAMED, list(job_ids))]
+def waiting(tx: Connection, job_ids: Sequence[str], queue: str, most: int) -> list[Queued]:
+    """Those of the jobs that wait, and their companions: the oldest of a queue that could be claimed now. Oldest first.
 
-
-def companions(tx: Connection, queue: str, most: int) -> list[Queued]:
-    """The oldest jobs of a queue that could be claimed now: whoever works anyway may take them along."""
-    return [Queued(*row) for row in fetch(tx, _COMPANIONS, queue, most)]
+    Whoever works anyway may take companions along.
+    """
+    return [Queued(*row) for row in fetch(tx, _WAITING, list(job_ids), queue, most)]
 
 
 _CLAIM = (
     "UPDATE jobs SET status = 'running', attempt = attempt + 1, owner = ?, task_id = ?, lease_until = ?, started_at = ?,"
-    " next_publish_at = NULL, deadline_at = NULL WHERE id IN (SELECT id FROM jobs WHERE id {among} AND status = 'queued'"
+    " next_publish_at = NULL, deadline_at = NULL WHERE id IN (SELECT id FROM jobs WHERE id {among} AND status || '' = 'queued'"
     " AND lane IS NULL ORDER BY id {lock_free}) RETURNING <job>"
 ).replace("<job>", SEEN_SQL)
 
@@ -147,20 +150,48 @@ def heartbeat(tx: Connection, owners: Sequence[str], now: float, lease_s: float)
 
 
 _FINISH = (
-    "WITH done (job, ended, made, fault, file) AS ({values})"
-    " UPDATE jobs SET status = ended, result = made, error = fault, result_artifact = file, finished_at = ?,"
+    "UPDATE jobs SET status = ended, result = made, error = fault, result_artifact = file, finished_at = ?,"
     " progress = NULL, lease_until = NULL, payload = CASE WHEN ended = 'failed' THEN payload END"
-    " FROM done WHERE id = job AND owner = ? AND status || '' = 'running' RETURNING id"
+    " FROM done WHERE "
+)
+_FINISH_VALUES = (
+    f"WITH done (job, ended, made, fault, file) AS ({{values}}) {_FINISH} id = job AND owner = ? AND status || '' = 'running'"
+    " RETURNING id"
+)
+# PostgreSQL keeps to a plan that it made while there were five jobs when there are a million: by `id = ANY` they are looked up
+# in any of its plans, and by `|| ''` and CASE it does not expect one at most, for which it would compare each with each.
+_FINISH_AND_LOG = (
+    "WITH done AS (SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[]) AS"  # noqa: S608
+    f" _ (job, ended, made, fault, file)), finished AS ({_FINISH} id || '' = job AND id = ANY(%b::text[])"
+    " AND CASE WHEN owner = ? THEN status = 'running' END RETURNING id),"
+    ' logged AS (INSERT INTO predictions (job_id, model, version, "rows", features, created_at) SELECT * FROM'
+    " unnest(%b::text[], %b::text[], %b::text[], %b::bigint[], %b::bytea[], %b::double precision[]) AS"
+    " _ (job_id, model, version, count, asked, at) WHERE job_id IN (SELECT id FROM finished)) SELECT id FROM finished"
 )
 
 
-def finish(tx: Connection, owner: str, outcomes: Sequence[Outcome], now: float) -> set[str]:
+def finish(tx: Connection, owner: str, outcomes: Sequence[Outcome], now: float, logged: Sequence[Logged] = ()) -> set[str]:
     """Record how jobs of this claim ended. Returns the ids recorded; the others were lost (cancelled, or taken for dead).
 
     A failed job keeps its payload, so that an operator may try it again.
+
+    Args:
+        logged: what some of them were asked, for the log, if they are recorded; of rows in the ledger, not in files. To
+            PostgreSQL all of it is one statement, for which `Database.begin_once` will do.
     """
-    rows = [(o.job_id, o.status, o.result, o.error, o.result_artifact) for o in outcomes]
-    return {row[0] for row in fetch_texts(tx, _FINISH, rows, now, owner)}
+    ends = [(o.job_id, o.status, o.result, o.error, o.result_artifact) for o in outcomes]
+    if is_lite(tx):
+        recorded = {row[0] for row in fetch_values(tx, _FINISH_VALUES, ends, now, owner)}
+        predictions.log(tx, [each for each in logged if each.job_id in recorded])
+        return recorded
+    asked = [(each.job_id, each.model, each.version, each.rows, each.features, each.created_at) for each in logged]
+    ids, *rest = _columns(ends, 5)
+    rows = fetch(tx, _FINISH_AND_LOG, ids, *rest, now, ids, owner, *_columns(asked, 6))
+    return {row[0] for row in rows}
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [[row[place] for row in rows] for place in range(width)]
 
 
 def retry(tx: Connection, owner: str, job_ids: Sequence[str], at: float) -> None:

@@ -16,7 +16,7 @@ from ml.prediction import predict
 from ml.rows import unpack
 from problems.rows import PackedRows, joined
 from registry.port import RegistryDown, UnknownVersion
-from storage import ledger, predictions
+from storage import ledger
 from storage.jobs import Job
 from storage.ledger import Outcome, Queued
 from storage.predictions import Logged
@@ -65,7 +65,7 @@ def _taken(room: Room, job_ids: Sequence[str], owner: str, task_id: str) -> _Tak
     unfit = _Unfit()
     while True:
         try:
-            return room.db.run(lambda tx: _take(room, tx, job_ids, owner, task_id, unfit), at_once=True)
+            return room.db.run(lambda tx: _take(room, tx, job_ids, owner, task_id, unfit), within=room.db.at_once)
         except NotAtHand as missing:
             _load(room, missing.model, unfit)
 
@@ -113,10 +113,11 @@ def _take(room: Room, tx: Connection, job_ids: Sequence[str], owner: str, task_i
 
 def _waiting(tx: Connection, job_ids: Sequence[str]) -> list[Queued]:
     """The named jobs that wait, and their companions; but who may be dangerous travels alone."""
-    companions = ledger.companions(tx, PREDICT, GROUP)
-    others = set(job_ids) - {job.id for job in companions}
-    named = ledger.queued(tx, sorted(others)) if others else []
-    return named if any(job.queue == QUARANTINE for job in named) else named + companions
+    waiting = ledger.waiting(tx, job_ids, PREDICT, GROUP)
+    if not any(job.queue == QUARANTINE for job in waiting):
+        return waiting
+    named = set(job_ids)
+    return [job for job in waiting if job.id in named]
 
 
 def _by_version(taken: _Taken) -> list[tuple[Loaded, list[Job], Loaded]]:
@@ -173,11 +174,10 @@ def _succeeded(room: Room, loaded: Loaded, job: Job, said: Answers, start: int, 
 
 def _finish(room: Room, owner: str, answers: Sequence[_Answer]) -> set[str]:
     def record(tx: Connection) -> set[str]:
-        recorded = ledger.finish(tx, owner, [answer.outcome for answer in answers], room.clock())
-        predictions.log(tx, [a.logged for a in answers if a.logged and a.outcome.job_id in recorded])
-        return recorded
+        logged = [answer.logged for answer in answers if answer.logged]
+        return ledger.finish(tx, owner, [answer.outcome for answer in answers], room.clock(), logged)
 
-    recorded = room.db.run(record)
+    recorded = room.db.run(record, within=room.db.begin_once)
     if recorded:
         room.bell.announce(sorted(recorded))
     return recorded

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
-from storage import champions, jobs, ledger
+from storage import champions, jobs, ledger, predictions
 from storage.database import Database
 from storage.jobs import Job, NewJob
 from storage.ledger import Lease, Outcome
 from storage.migrate import migrate
+from storage.predictions import Logged
 from tests.storage.conftest import NOW
 
 LEASE = 30.0
@@ -47,6 +48,24 @@ def read(db: Database, job_id: str) -> Job:
 def silent(tx: Connection, now: float) -> list[Lease]:
     """What an onlooker whose clock agrees with every worker's takes for silent."""
     return [lease for lease in ledger.leases(tx) if lease.until < now]
+
+
+@pytest.mark.parametrize("count", [1, 70])
+def test_what_was_asked_is_logged_for_the_ends_that_are_recorded(db: Database, count: int) -> None:
+    """One of the jobs was cancelled meanwhile: neither its end nor what it was asked is kept."""
+    cancelled, *ids = accept(db, count + 1)
+    claim(db, [cancelled, *ids], "w/1")
+    with db.begin() as tx:
+        jobs.cancel(tx, cancelled, NOW)
+    outcomes = [Outcome(each, "succeeded", result='{"é": 1}') for each in ids] + [Outcome(cancelled, "succeeded")]
+    logged = [Logged(each, "default", "1", 3, b"\x00\xff", None, NOW) for each in [*ids, cancelled]]
+    with db.begin_once() as tx:
+        assert ledger.finish(tx, "w/1", outcomes, NOW + 1, logged) == set(ids)
+    with db.read() as tx:
+        assert predictions.get_many(tx, [*ids, cancelled]) == {each.job_id: each for each in logged[:-1]}
+    ended = read(db, ids[-1])
+    assert (ended.status, ended.result, ended.finished_at, ended.payload) == ("succeeded", '{"é": 1}', NOW + 1, None)
+    assert read(db, cancelled).status == "cancelled"
 
 
 def test_an_accepted_job_is_queued_and_a_stranger_is_unknown(db: Database) -> None:
