@@ -198,7 +198,7 @@ class Front:
         outcomes: list[Accepted | Exception] = []
         fresh: list[NewJob] = []
         plain = all(ticket.key is None and ticket.new.dedupe_key is None for ticket in batch)  # one INSERT is all there is to do
-        with self._database.at_once() if plain else self._database.begin_lax() as tx:
+        with self._database.singly_lax() if plain else self._database.begin_lax() as tx:
             for ticket in batch:
                 if ticket.key is None or idempotency.add(tx, ticket.key):
                     fresh.append(ticket.new)

@@ -1,4 +1,4 @@
-"""One engine per process, on SQLite (WAL, synchronous=FULL) or PostgreSQL, and the two kinds of transaction."""
+"""One engine per process, on SQLite (WAL, synchronous=FULL) or PostgreSQL, and the kinds of transaction."""
 
 from __future__ import annotations
 
@@ -85,28 +85,16 @@ class Database:
         with self._lax.begin() as tx:
             yield tx
 
-    @contextmanager
-    def at_once(self) -> Iterator[Connection]:
-        """As `begin_lax`, for statements that do not need each other.
+    def singly(self) -> AbstractContextManager[Connection]:
+        """As `begin`, for statements that need no transaction around them: to PostgreSQL each is one, and durable by itself.
 
-        To PostgreSQL each of them is a transaction, which saves two round trips; there is nothing to roll back.
+        That saves two round trips; there is nothing to roll back.
         """
-        if self.sqlite:
-            with self.begin_lax() as tx:
-                yield tx
-            return
-        with self._lax.connect().execution_options(isolation_level="AUTOCOMMIT") as tx:
-            yield tx
+        return self.begin() if self.sqlite else _each_by_itself(self.engine)
 
-    @contextmanager
-    def begin_once(self) -> Iterator[Connection]:
-        """As `begin`, for one statement of PostgreSQL: it is a transaction by itself, which saves two round trips."""
-        if self.sqlite:
-            with self.begin() as tx:
-                yield tx
-            return
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as tx:
-            yield tx
+    def singly_lax(self) -> AbstractContextManager[Connection]:
+        """As `singly`, but waiting for no disk, as `begin_lax`."""
+        return self.begin_lax() if self.sqlite else _each_by_itself(self._lax)
 
     def harden(self) -> None:
         """Make durable whatever has been committed so far, without holding the ledger's one writer's lock meanwhile.
@@ -155,7 +143,7 @@ class Database:
         """The result of `work` in a transaction that writes, tried again while the database is away or too busy.
 
         Args:
-            within: `at_once`, say, in place of `begin`.
+            within: `singly`, say, in place of `begin`.
 
         Raises:
             OperationalError, InterfaceError, InternalError: it was away for longer than `patience_s` seconds.
@@ -174,6 +162,12 @@ class Database:
         """Give every connection back."""
         self.engine.dispose()
         self._lax.dispose()
+
+
+@contextmanager
+def _each_by_itself(engine: Engine) -> Iterator[Connection]:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as tx:
+        yield tx
 
 
 def _engine(url: str, pool: tuple[int, int], busy_s: float, lax: bool = False) -> Engine:

@@ -177,7 +177,7 @@ def finish(tx: Connection, owner: str, outcomes: Sequence[Outcome], now: float, 
 
     Args:
         logged: what some of them were asked, for the log, if they are recorded; of rows in the ledger, not in files. To
-            PostgreSQL all of it is one statement, for which `Database.begin_once` will do.
+            PostgreSQL all of it is one statement, for which `Database.singly` will do.
     """
     ends = [(o.job_id, o.status, o.result, o.error, o.result_artifact) for o in outcomes]
     if is_lite(tx):

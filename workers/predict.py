@@ -65,7 +65,7 @@ def _taken(room: Room, job_ids: Sequence[str], owner: str, task_id: str) -> _Tak
     unfit = _Unfit()
     while True:
         try:
-            return room.db.run(lambda tx: _take(room, tx, job_ids, owner, task_id, unfit), within=room.db.at_once)
+            return room.db.run(lambda tx: _take(room, tx, job_ids, owner, task_id, unfit), within=room.db.singly_lax)
         except NotAtHand as missing:
             _load(room, missing.model, unfit)
 
@@ -177,7 +177,7 @@ def _finish(room: Room, owner: str, answers: Sequence[_Answer]) -> set[str]:
         logged = [answer.logged for answer in answers if answer.logged]
         return ledger.finish(tx, owner, [answer.outcome for answer in answers], room.clock(), logged)
 
-    recorded = room.db.run(record, within=room.db.begin_once)
+    recorded = room.db.run(record, within=room.db.singly)
     if recorded:
         room.bell.announce(sorted(recorded))
     return recorded

@@ -22,7 +22,7 @@ STAGES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("claim", "workers.predict:_taken", "look, claim and commit of the group"),
         ("predict", "workers.predict:predict", "one `predict_proba` for the group"),
         ("encode", "workers.predict:_answer", "rows out of the payloads, answers into JSON"),
-        ("log", "storage.predictions:log", "the prediction log"),
+        ("log", "storage.predictions:log", "the prediction log; to PostgreSQL a part of the finish"),
         ("finish", "workers.predict:_finish", "results into the ledger, and a commit that is synced"),
         ("announce", "jobs.bell:Bell.announce", "one PUBLISH a group"),
     ),

@@ -31,8 +31,8 @@ def test_only_lax_commits_wait_for_no_disk(db: Database) -> None:
         assert {setting(full, db), setting(read, db)} == {"2" if db.sqlite else "on"}
     with db.begin_lax() as lax:
         assert setting(lax, db) == ("1" if db.sqlite else "off")
-    assert db.run(lambda tx: setting(tx, db), within=db.at_once) == ("1" if db.sqlite else "off")
-    assert db.run(lambda tx: setting(tx, db), within=db.begin_once) == ("2" if db.sqlite else "on")
+    assert db.run(lambda tx: setting(tx, db), within=db.singly_lax) == ("1" if db.sqlite else "off")
+    assert db.run(lambda tx: setting(tx, db), within=db.singly) == ("2" if db.sqlite else "on")
 
 
 def test_no_statement_is_compiled(db: Database) -> None:
@@ -62,9 +62,9 @@ def test_a_lax_commit_is_seen_at_once_and_one_that_fails_never(db: Database) -> 
 def test_a_group_accepted_at_once_is_there_whole_or_not_at_all(db: Database) -> None:
     """Without a transaction around it on PostgreSQL: its rows are one statement, which the last of them spoils."""
     new = [NewJob.make("predict", "default", "predict", NOW, 4) for _ in range(70)]
-    with db.at_once() as tx:
+    with db.singly_lax() as tx:
         jobs.add(tx, new[:1])
-    with pytest.raises(IntegrityError), db.at_once() as tx:
+    with pytest.raises(IntegrityError), db.singly_lax() as tx:
         jobs.add(tx, [*new[1:], new[0]])
     with db.read() as tx:
         assert [job.id for job in jobs.listed(tx, None, None, None, 100, None).entries] == [new[0].id]

@@ -59,7 +59,7 @@ def test_what_was_asked_is_logged_for_the_ends_that_are_recorded(db: Database, c
         jobs.cancel(tx, cancelled, NOW)
     outcomes = [Outcome(each, "succeeded", result='{"é": 1}') for each in ids] + [Outcome(cancelled, "succeeded")]
     logged = [Logged(each, "default", "1", 3, b"\x00\xff", None, NOW) for each in [*ids, cancelled]]
-    with db.begin_once() as tx:
+    with db.singly() as tx:
         assert ledger.finish(tx, "w/1", outcomes, NOW + 1, logged) == set(ids)
     with db.read() as tx:
         assert predictions.get_many(tx, [*ids, cancelled]) == {each.job_id: each for each in logged[:-1]}
