@@ -371,7 +371,9 @@ def _settle(
         follow += trial.settle(room, tx, current, seen.ended, result, model.head, now)
     elif seen.trial is not None:
         follow += shadow.wanted(room, tx, job, seen.trial.row)
-    changed: dict[str, Any] = {"last_check_at": now, "drifting": verdict.alarmed, "change_position": _change(model.head, verdict)}
+    changed: dict[str, Any] = {"last_check_at": now, "drifting": verdict.alarmed}
+    if verdict.rows_since_change is not None or current.follow_up_at is None:  # what is to be looked at again is not forgotten
+        changed["change_position"] = _change(model.head, verdict)
     if seen.performance is not None:
         changed["performance"] = seen.performance
     models.change(tx, model.name, **changed)

@@ -65,6 +65,27 @@ def test_a_quiet_week_of_ticks_trains_nothing_and_tells_once_a_day(served: House
     assert 6 <= len([title for title, _ in served.told() if title == "Performance of default"]) <= 8
 
 
+def test_a_second_look_knows_where_the_drift_began_though_calm_checks_lie_between(served: House) -> None:
+    """It learns from the rows since then: a check that finds nothing new does not forget what is to be looked at again."""
+    feed(served, 400, "concept", 1)
+    served.tick()
+    found = served.model()
+    assert (found.champion, found.follow_up_at is not None) == ("2", True)
+    calm = 0
+    while served.model().follow_up_at == found.follow_up_at:
+        feed(served, 40, "concept", 100 + calm)
+        served.tick()
+        calm += 1
+    assert calm > 2
+    with served.room.db.read() as tx:
+        looked = next(
+            each for each in decisions.listed(tx, "default", 10, None).entries if each.evidence.get("reason") == "follow_up"
+        )
+    assert found.change_position is not None
+    assert looked.evidence["data"]["since"] == served.model().head - found.change_position
+    assert "since" in {each["window"] for each in looked.evidence["candidates"]}
+
+
 def test_a_week_in_which_the_concept_turns_and_every_label_is_a_day_and_a_half_late(served: House) -> None:
     """A tick in two hours: found when the labels are there and mended, with cool-downs, one incident and a digest a day."""
     late: deque[tuple[int, str, NDArray[np.int64]]] = deque()
