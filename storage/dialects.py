@@ -68,7 +68,7 @@ def insert_many(tx: Connection, table: str, columns: Sequence[str], rows: Sequen
 
 
 def fetch_values(tx: Connection, sql: str, rows: Sequence[tuple[Any, ...]], *values: Any) -> list[tuple[Any, ...]]:
-    """As `fetch`, of a statement that begins with `{values}`, which stands for `rows`; for SQLite.
+    """As `fetch`, of a statement that begins with `{values}`, which stands for `rows`; for SQLite, or a single row.
 
     Many rows in one statement: one a row would let go of Python's lock each time, and wait for its return while it holds the
     ledger's one writer's lock.

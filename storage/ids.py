@@ -23,7 +23,7 @@ def new_id(now: float) -> str:
     first = int(now * 1000) << 74
     with _lock:
         if first <= _last < first + SET_BACK:
-            _last += 1 + random.getrandbits(32)
+            _last += 1 + random.getrandbits(32)  # no secret; those of the system cost a call each
         else:
             _last = first | secrets.randbits(73)
         value = _last
