@@ -140,6 +140,7 @@ def test_flower_shows_the_task_that_carried_a_job(stack: Stack) -> None:
         return answer.status_code == 200 and answer.json()["state"] == "SUCCESS"
 
     until(is_shown, 30)
+    assert is_shown()
 
 
 def test_the_state_is_its_owners_alone(stack: Stack) -> None:
