@@ -175,7 +175,7 @@ models = Table(
     Column("attempt_head", BIG, nullable=False, default=0),  # head at the last attempt to train
     Column("attempt_rows", BIG, nullable=False, default=0),  # labelled rows at the last attempt
     Column("follow_up_at", BIG),  # head at which a promoted drift is looked at again
-    Column("change_position", BIG),  # where the last drift began
+    Column("change_position", BIG),  # where that drift began
     Column("performance", Double),
     Column("drifting", Boolean, nullable=False, default=False),
     Column("last_check_at", Double),

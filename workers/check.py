@@ -372,8 +372,6 @@ def _settle(
     elif seen.trial is not None:
         follow += shadow.wanted(room, tx, job, seen.trial.row)
     changed: dict[str, Any] = {"last_check_at": now, "drifting": verdict.alarmed}
-    if verdict.rows_since_change is not None or current.follow_up_at is None:  # what is to be looked at again is not forgotten
-        changed["change_position"] = _change(model.head, verdict)
     if seen.performance is not None:
         changed["performance"] = seen.performance
     models.change(tx, model.name, **changed)
