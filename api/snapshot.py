@@ -41,7 +41,7 @@ def snapshot(database: Database, census: Census, now: float, interval_s: float, 
 def _keep(database: Database, census: Census) -> None:
     """Where the ledger cannot be written, on a full disk say, its state has to be shown all the more."""
     try:
-        with database.begin_lax() as tx:
+        with database.singly() as tx:
             census.keep(tx)
     except FAULTS as fault:
         log.warning(

@@ -56,6 +56,9 @@ class _Settled:
     totals: _Totals
 
 
+_NOTHING = _Settled("", _Totals(Counter(), Counter()))
+
+
 class Census:
     """Counts all jobs; what has ended is counted once. Safe to share between threads.
 
@@ -63,14 +66,14 @@ class Census:
     """
 
     def __init__(self) -> None:
-        self._settled: _Settled | None = None
+        self._settled = _NOTHING
         self._kept = ""  # until where the ledger has it
 
     def take(self, tx: Connection, now: float) -> list[Count]:
         """All jobs, those in the ledger and those pruned from it, at `now` (epoch seconds)."""
-        before, recent = self._settled or _stored(tx), first_id(now - LATE_S)
-        known = before is not None and first_id(now - MOST_S) <= before.until <= recent
-        kept = before if before is not None and known else _Settled("", _Totals(Counter(), Counter()))
+        before, recent = self._settled if self._settled.until else _stored(tx), first_id(now - LATE_S)
+        known = first_id(now - MOST_S) <= before.until <= recent
+        kept = before if known else _NOTHING
         until = max(kept.until, min([recent, *(row[0] for row in fetch(tx, _OLDEST) if row[0])]))
         settled = kept.totals.plus(_counted(tx, jobs.c.id >= kept.until, jobs.c.id < until, and_pruned=not known))
         self._settled = _Settled(until, settled)
@@ -79,15 +82,11 @@ class Census:
 
     def is_to_be_kept(self) -> bool:
         """Whether much has been counted for good that the ledger does not have as such, or what it has holds no more."""
-        if self._settled is None:
-            return False
         until, kept = self._settled.until, self._kept
-        return until < kept or not kept or time_of(until) - time_of(kept) >= KEPT_EVERY_S
+        return until != kept and (not kept or until < kept or time_of(until) - time_of(kept) >= KEPT_EVERY_S)
 
     def keep(self, tx: Connection) -> None:
         """Have the ledger remember what is counted for good, for those who start later."""
-        if self._settled is None:
-            return
         until, totals = self._settled.until, self._settled.totals
         rows = [(*key, totals.count[key], totals.retries[key]) for key in sorted(totals.count)]
         values = {"until": until, "totals": msgspec.json.encode(rows).decode()}
@@ -96,9 +95,9 @@ class Census:
         self._kept = until
 
 
-def _stored(tx: Connection) -> _Settled | None:
+def _stored(tx: Connection) -> _Settled:
     row = tx.execute(select(census.c.until, census.c.totals)).first()
-    return _Settled(row.until, _Totals(Counter(), Counter()).plus(msgspec.json.decode(row.totals))) if row else None
+    return _Settled(row.until, _NOTHING.totals.plus(msgspec.json.decode(row.totals))) if row else _NOTHING
 
 
 def _counted(tx: Connection, *where: ColumnElement[bool], and_pruned: bool = False) -> list[Any]:
