@@ -1,4 +1,4 @@
-"""The one place where SQLite and PostgreSQL are told apart in statements."""
+"""Where SQLite and PostgreSQL are told apart in statements. One more place is `ledger.finish`: its two have little in common."""
 
 from __future__ import annotations
 

@@ -164,9 +164,9 @@ _FINISH_AND_LOG = (
     "WITH done AS (SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[]) AS"  # noqa: S608
     f" _ (job, ended, made, fault, file)), finished AS ({_FINISH} id || '' = job AND id = ANY(%b::text[])"
     " AND CASE WHEN owner = ? THEN status = 'running' END RETURNING id),"
-    ' logged AS (INSERT INTO predictions (job_id, model, version, "rows", features, created_at) SELECT * FROM'
-    " unnest(%b::text[], %b::text[], %b::text[], %b::bigint[], %b::bytea[], %b::double precision[]) AS"
-    " _ (job_id, model, version, count, asked, at) WHERE job_id IN (SELECT id FROM finished)) SELECT id FROM finished"
+    f" logged AS (INSERT INTO predictions ({', '.join(predictions.COLUMNS)}) SELECT * FROM unnest(%b::text[], %b::text[],"
+    " %b::text[], %b::bigint[], %b::bytea[], %b::text[], %b::double precision[], %b::bytea[]) AS _ (job)"
+    " WHERE job IN (SELECT id FROM finished)) SELECT id FROM finished"
 )
 
 
@@ -176,18 +176,17 @@ def finish(tx: Connection, owner: str, outcomes: Sequence[Outcome], now: float, 
     A failed job keeps its payload, so that an operator may try it again.
 
     Args:
-        logged: what some of them were asked, for the log, if they are recorded; of rows in the ledger, not in files. To
-            PostgreSQL all of it is one statement, for which `Database.singly` will do.
+        logged: what some of them were asked, for the log, if they are recorded. To PostgreSQL all of it is one statement, for
+            which `Database.singly` will do.
     """
     ends = [(o.job_id, o.status, o.result, o.error, o.result_artifact) for o in outcomes]
     if is_lite(tx):
         recorded = {row[0] for row in fetch_values(tx, _FINISH_VALUES, ends, now, owner)}
         predictions.log(tx, [each for each in logged if each.job_id in recorded])
         return recorded
-    asked = [(each.job_id, each.model, each.version, each.rows, each.features, each.created_at) for each in logged]
     ids, *rest = _columns(ends, 5)
-    rows = fetch(tx, _FINISH_AND_LOG, ids, *rest, now, ids, owner, *_columns(asked, 6))
-    return {row[0] for row in rows}
+    asked = _columns(predictions.values(logged), len(predictions.COLUMNS))
+    return {row[0] for row in fetch(tx, _FINISH_AND_LOG, ids, *rest, now, ids, owner, *asked)}
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

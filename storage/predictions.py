@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, func, select
@@ -20,7 +21,7 @@ _NEWEST = (
     " ORDER BY job_id DESC LIMIT ?"
 )
 _AT_HAND = _GET_MANY.replace("created_at", "created_at, sample") + " ORDER BY job_id DESC"
-_COLUMNS = ("job_id", "model", "version", '"rows"', "features", "artifact", "created_at", "sample")
+COLUMNS = ("job_id", "model", "version", '"rows"', "features", "artifact", "created_at", "sample")
 
 
 class Logged(msgspec.Struct, frozen=True):
@@ -41,8 +42,12 @@ class Logged(msgspec.Struct, frozen=True):
 
 def log(tx: Connection, entries: Sequence[Logged]) -> None:
     """Add what was predicted, in the transaction that finishes the jobs."""
-    rows = [(e.job_id, e.model, e.version, e.rows, e.features, e.artifact, e.created_at, e.sample) for e in entries]
-    insert_many(tx, "predictions", _COLUMNS, rows)
+    insert_many(tx, "predictions", COLUMNS, values(entries))
+
+
+def values(entries: Sequence[Logged]) -> list[tuple[Any, ...]]:
+    """A value for each of COLUMNS, by entry."""
+    return [(e.job_id, e.model, e.version, e.rows, e.features, e.artifact, e.created_at, e.sample) for e in entries]
 
 
 def get_many(tx: Connection, job_ids: Sequence[str]) -> dict[str, Logged]:

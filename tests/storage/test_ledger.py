@@ -68,6 +68,20 @@ def test_what_was_asked_is_logged_for_the_ends_that_are_recorded(db: Database, c
     assert read(db, cancelled).status == "cancelled"
 
 
+def test_what_was_asked_in_a_file_is_logged_with_its_sample(db: Database) -> None:
+    """Beside one whose rows are in the ledger: nothing of an entry is left out."""
+    ids = accept(db, 2)
+    claim(db, ids, "w/1")
+    asked = [
+        Logged(ids[0], "default", "1", 9, None, "bodies/a.arrow", NOW, b"some"),
+        Logged(ids[1], "default", "1", 1, b"x", None, NOW),
+    ]
+    with db.singly() as tx:
+        ledger.finish(tx, "w/1", [Outcome(each, "succeeded") for each in ids], NOW, asked)
+    with db.read() as tx:
+        assert predictions.recent(tx, "default", 100) == asked[::-1]
+
+
 def test_an_accepted_job_is_queued_and_a_stranger_is_unknown(db: Database) -> None:
     (job_id,) = accept(db)
     assert read(db, job_id).status == "queued"
