@@ -340,7 +340,7 @@ def _swap(
     if seen.worse is not None and train is not None:
         why = verdicts.sentence(current, verdict)
         told = probation.roll_back(room, tx, current, seen.worse, why, result, now)
-        models.change(tx, current.name, drifting=True, change_position=_change(result["head"], verdict))
+        models.change(tx, current.name, drifting=True)
         _record_training(tx, current.name, seen.worse.predecessor.name, why, train, result, now)
         return [train, *told]
     if seen.ended is None:

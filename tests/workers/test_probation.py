@@ -159,7 +159,7 @@ def test_where_the_predecessor_does_not_fit_either_a_training_starts_with_the_ro
 
 
 def test_rows_that_come_while_a_check_runs_do_not_move_the_change_that_it_found(served: House) -> None:
-    """The model says the same position of the change as the training is asked with: where it was when the check looked."""
+    """The training is asked with the position that the change had when the check looked."""
     version_two(served, wrong=True)
     with served.db.begin() as tx:
         champions.serve(tx, "default", "2", models.lock(tx, "default").head)
@@ -168,8 +168,9 @@ def test_rows_that_come_while_a_check_runs_do_not_move_the_change_that_it_found(
     done = check.work(served.room, served.job(served.post("check", payload=b"{}")), Claim("test", float("inf")))
     served.label(late, [0] * 50)
     assert done.settle is not None
+    assert isinstance(done.result, dict)
     with served.db.begin() as tx:
         train = next(job for job in done.settle(tx, served.clock()) if job.kind == "train")
     asked = msgspec.json.decode(train.payload or b"")
-    assert served.model().change_position == asked["change_position"]
+    assert asked["change_position"] == done.result["head"] - done.result["rows_since_change"]
     assert (served.model().champion, served.model().drifting, asked["from_version"]) == ("1", True, "1")
