@@ -90,6 +90,17 @@ class Artifacts:
                 disk.wrote(len(chunk))
             return file.tell()
 
+    def link(self, name: str, to: str) -> None:
+        """Give an artifact a second name. None ever changes, so that it is as good as a copy.
+
+        Raises:
+            FileNotFoundError: it is gone.
+        """
+        path = self.path(to)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.hardlink_to(self.path(name))
+        settle_name(path)
+
     def digest(self, name: str) -> str:
         """Hex SHA-256 of an artifact."""
         with self.path(name).open("rb") as file:

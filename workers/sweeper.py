@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 from loguru import logger
@@ -18,7 +19,7 @@ from jobs.bell import DONE, grouped, publish
 from jobs.kinds import QUEUES
 from jobs.line import BROKER_FAULTS, ringer
 from jobs.messages import heard
-from storage import heartbeats, idempotency, jobs, ledger, orphans, retention, tallies
+from storage import heartbeats, idempotency, jobs, ledger, orphans, retention, tallies, uploads
 from storage.jobs import Job, NewJob
 from storage.ledger import Doorbell
 from storage.migrate import TooOld, refuse_if_too_old
@@ -104,6 +105,7 @@ class Sweeper:
         if self._steady() >= self._tidy_at:
             self._tidy_at = self._steady() + TIDY_EVERY_S
             self._tidy(before)
+            self._drop_uploads(now - uploads.KEPT_S)
 
     def _tidy(self, before: float) -> None:
         """Remove old files that nothing refers to."""
@@ -113,6 +115,12 @@ class Sweeper:
             self.room.artifacts.remove(name)
         if orphaned:
             logger.info("{} files that nothing refers to are removed", len(orphaned))
+
+    def _drop_uploads(self, before: float) -> None:
+        """Remove the tables of jobs that had succeeded by then: what was made of them is kept."""
+        for some in uploads.lying(self.room.artifacts, before):
+            for name in self.room.db.run(partial(uploads.forget, tables=some, before=before), patience_s=0):
+                self.room.artifacts.remove(name)
 
     def _bury(self, tx: Connection, job: Job, now: float) -> list[NewJob]:
         """People are told of a dead job; a dead training or shadow also leaves what a failed one does: a decision."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from settings import Settings
 from storage import ledger
+from storage.artifacts import Artifacts
 from storage.database import Database
 from storage.ledger import Outcome
 from storage.schema import jobs
@@ -41,6 +43,26 @@ def test_a_job_that_ended_badly_is_posted_again_with_its_input(ask: Ask, databas
     assert (rows[new["id"]].queue, rows[old].status) == (queue, status)
     again = ask("POST", f"/jobs/{old}/retry")
     assert again.get_json()["id"] == new["id"] and again.headers["Idempotent-Replayed"] == "true"
+
+
+def test_a_table_is_shared_with_the_new_job(ask: Ask, database: Database, settings: Settings) -> None:
+    """The old job's files go with it, sooner than the new one's; once they have, there is nothing to retry: 409, and no rest."""
+    artifacts = Artifacts(settings.data_dir / "artifacts")
+    sent = ask("POST", "/predict?model=plane", data=b"x1,x2\n1,2\n", content_type="text/csv")
+    old = str(sent.get_json()["id"])
+    end(database, old, "failed")
+    new = str(ask("POST", f"/jobs/{old}/retry").get_json()["id"])
+    assert ask("POST", f"/jobs/{old}/retry").get_json()["id"] == new
+    assert {path.name for path in artifacts.path("bodies").iterdir()} == {old, new}
+    artifacts.remove(f"bodies/{old}")
+    with database.read() as tx:
+        asked = tx.execute(select(jobs.c.artifact).where(jobs.c.id == new)).scalar_one()
+    assert asked == f"bodies/{new}/table.csv"
+    assert artifacts.path(asked).read_bytes() == b"x1,x2\n1,2\n"
+    end(database, new, "dead")
+    artifacts.remove(f"bodies/{new}")
+    assert ask("POST", f"/jobs/{new}/retry").status_code == 409
+    assert list(artifacts.path("bodies").iterdir()) == []
 
 
 def test_what_has_not_ended_badly_cannot_be_retried(ask: Ask, database: Database) -> None:

@@ -13,7 +13,7 @@ import redis
 from sqlalchemy.exc import OperationalError
 
 from jobs.kinds import QUEUES
-from storage import idempotency, jobs, ledger
+from storage import idempotency, jobs, ledger, uploads
 from storage.idempotency import Key
 from storage.jobs import NewJob
 from storage.ledger import Outcome
@@ -21,7 +21,7 @@ from tests.workers.broker import own_broker
 from tests.workers.conftest import Clock, House
 from workers.aliases import Aliases
 from workers.old_versions import OldVersions
-from workers.sweeper import LONG, Sweeper, _jobs_in, run
+from workers.sweeper import LONG, TIDY_EVERY_S, Sweeper, _jobs_in, run
 from workers.vigil import EVEN_S, Vigil
 
 LEASE = 30.0
@@ -188,6 +188,27 @@ def test_a_clock_that_is_set_to_next_year_costs_no_result_and_no_idempotency_key
     night.steady.now += EVEN_S
     night.house.clock.now += EVEN_S
     assert kept() == (False, False)
+
+
+def test_a_table_goes_an_hour_after_its_job_has_succeeded(night: Night) -> None:
+    """And no sooner; what was made of it stays."""
+    artifacts = night.house.room.artifacts
+    (job_id,) = night.accept(1, "ingest", "bulk")
+    for name in ("table.csv", "rows.arrow"):
+        artifacts.write(f"bodies/{job_id}/{name}", [b"x"])
+    night.claim([job_id], "alive/1")
+    with night.house.db.begin() as tx:
+        ledger.finish(tx, "alive/1", [Outcome(job_id, "succeeded", result="1")], night.house.clock.now)
+
+    def lying(seconds: float) -> set[str]:
+        night.steady.now += seconds
+        night.house.clock.now += seconds
+        night.pass_(1)
+        night.sweeper.prune()
+        return {path.name for path in artifacts.path(f"bodies/{job_id}").iterdir()}
+
+    assert lying(uploads.KEPT_S - 10) == {"table.csv", "rows.arrow"}
+    assert lying(TIDY_EVERY_S) == {"rows.arrow"}
 
 
 def test_a_clock_that_is_set_fails_no_prediction_that_waits_for_a_champion(night: Night) -> None:

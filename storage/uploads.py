@@ -1,0 +1,45 @@
+"""Tables as clients sent them, `bodies/<job id>/table.*`: needed until the job has succeeded.
+
+From then on what was made of a table is kept in its place: checked rows, a dataset, labels. Only a table that was read where
+it lies, as plain Arrow may be, is itself what is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from sqlalchemy import Connection, select, update
+
+from storage.artifacts import Artifacts
+from storage.dialects import among
+from storage.ids import first_id
+from storage.schema import jobs, predictions
+
+KEPT_S: Final = 3_600.0  # after the job's end: a backup that begins before it has the table under a name of its own by then
+AT_ONCE: Final = 200
+FORMATS: Final = (".csv", ".parquet", ".arrow")  # and no draft
+
+
+def lying(artifacts: Artifacts, before: float) -> Iterator[dict[str, str]]:
+    """The tables of jobs that were accepted before a moment, by job, some at a time."""
+    found: dict[str, str] = {}
+    for path in artifacts.path("bodies").glob("*/table.*"):
+        job_id = path.parent.name
+        if job_id < first_id(before) and path.suffix in FORMATS:
+            found[job_id] = f"bodies/{job_id}/{path.name}"
+        if len(found) == AT_ONCE:
+            yield found
+            found = {}
+    if found:
+        yield found
+
+
+def forget(tx: Connection, tables: Mapping[str, str], before: float) -> list[str]:
+    """Have the jobs that succeeded before a moment name their tables no longer. Returns these, to be removed after commit."""
+    ended = (among(tx, jobs.c.id, list(tables)), jobs.c.status == "succeeded", jobs.c.finished_at < before)
+    kept = select(jobs.c.id, predictions.c.artifact).outerjoin(predictions, predictions.c.job_id == jobs.c.id).where(*ended)
+    spent = [job_id for job_id, rows in tx.execute(kept) if rows != tables[job_id]]
+    if spent:
+        tx.execute(update(jobs).where(among(tx, jobs.c.id, spent)).values(artifact=None))
+    return [tables[job_id] for job_id in spent]
