@@ -11,6 +11,7 @@ from api.asking import Asked
 from api.auditing import act
 from api.auth import caller
 from api.envelope import current_request_id
+from api.errors import Refused
 from api.front import Accepted
 from api.house import house
 from api.views import JobView, answer, job_view, queued_view
@@ -95,6 +96,8 @@ def _answer(new: NewJob, accepted: Accepted, job: Job | None) -> Response:
     if accepted.replayed and job is None:
         with house().database.read() as tx:
             job = jobs.get(tx, accepted.job_id)
+        if job is None:
+            raise Refused(410, "The job of this Idempotency-Key is no longer kept (RETENTION_DAYS): post with another key.")
     if job is not None and job.status in TERMINAL:
         return answer(job_view(job), 200, headers)
     return answer_accepted(job_view(job) if job is not None else queued_view(new), headers)

@@ -61,7 +61,7 @@ Given = list[tuple[int, Key, object]]  # (place in the request, row of a logged 
     bodies={JSON: FeedbackBody, CSV: None, PARQUET: None, ARROW: None},
     answers={200: FeedbackView, 202: JobView},
     query=(Query("job_id", {"type": "string"}, "Of a table with the columns row and label: whose rows they are."),),
-    refusals=(404, 409),
+    refusals=(404, 409, 410),
 )
 def post_feedback() -> Response:
     media = bodies.media_type(JSON, *FORMATS)

@@ -120,7 +120,7 @@ def cancel_job(id_: str) -> Response:
     "viewer",
     "Follow a job: one server-sent event for each change, the job as it is now first.",
     answers={200: Media(("text/event-stream",))},
-    refusals=(404, 503),
+    refusals=(404,),
 )
 def follow_job(id_: str) -> Response:
     job, parts = job_of(id_), house()

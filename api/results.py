@@ -28,7 +28,7 @@ routes = Routes("results")
     "viewer",
     "The whole result; Accept chooses the form.",
     answers={200: Media((JSON, *FORMATS))},
-    refusals=(404, 406, 409),
+    refusals=(404, 406, 409, 410),
 )
 def get_result(id_: str) -> Response:
     job = job_of(id_)

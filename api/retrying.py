@@ -29,7 +29,7 @@ routes = Routes("retrying")
     "operator",
     "Post a dead or failed job once more: a new job with the same input. Asked twice, it is the same new job.",
     answers={202: JobView},
-    refusals=(404, 409, 503),
+    refusals=(404, 409),
 )
 def retry_job(id_: str) -> Response:
     parts, old = house(), job_of(id_)

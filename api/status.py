@@ -142,7 +142,7 @@ def _trial_view(trial: Trial, loop: Loop) -> TrialView:
     return TrialView(trial.version, trial.mode, share, *times, trial.figures, trial.answered, trial.agreed)
 
 
-@routes.on("GET", "/model-status", None, "How a model is.", answers={200: StatusView}, query=(MODEL,), refusals=(404,))
+@routes.on("GET", "/model-status", None, "How a model is.", answers={200: StatusView}, query=(MODEL,), refusals=(404, 503))
 def model_status() -> Response:
     return answer(status_of(house().models.read(request.args.get("model", "default")).model))
 

@@ -136,6 +136,17 @@ def test_the_same_key_gives_the_same_job_and_another_body_is_refused(ask: Ask, d
     assert count(database) == 2
 
 
+@pytest.mark.parametrize("wait", ["", "wait=1"])
+def test_a_key_whose_job_is_no_longer_kept_makes_no_promise(ask: Ask, database: Database, wait: str) -> None:
+    """410, where RETENTION_DAYS is shorter than keys are kept: neither a job that nobody will find nor a second one."""
+    headers = {"Idempotency-Key": "old"} | ({"Prefer": wait} if wait else {})
+    assert ask("POST", "/predict", json=BODY, headers={"Idempotency-Key": "old"}).status_code == 202
+    with database.begin() as tx:
+        tx.execute(table.delete())
+    assert ask("POST", "/predict", json=BODY, headers=headers).status_code == 410
+    assert count(database) == 0
+
+
 def test_a_replay_of_a_finished_job_is_200(ask: Ask, hand: Hand) -> None:
     """The key's job has ended meanwhile: its end is the answer."""
     key = {"Idempotency-Key": "k"}
