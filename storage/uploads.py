@@ -1,7 +1,7 @@
-"""Tables as clients sent them, `bodies/<job id>/table.*`: needed until the job has succeeded.
+"""Tables as clients sent them, `bodies/<job id>/table.*`: needed until the job has succeeded, or was cancelled.
 
-From then on what was made of a table is kept in its place: checked rows, a dataset, labels. Only a table that was read where
-it lies, as plain Arrow may be, is itself what is kept.
+What was made of a table is kept in its place: checked rows, a dataset, labels. Only a table that was read where it lies, as
+plain Arrow may be, is itself what is kept. A job that failed or died keeps its table, for it may be retried.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from storage.schema import jobs, predictions
 
 KEPT_S: Final = 3_600.0  # after the job's end: a backup that begins before it has the table under a name of its own by then
 AT_ONCE: Final = 200
+FOR_GOOD: Final = ("succeeded", "cancelled")
 FORMATS: Final = (".csv", ".parquet", ".arrow")  # and no draft
 
 
@@ -36,8 +37,8 @@ def lying(artifacts: Artifacts, before: float) -> Iterator[dict[str, str]]:
 
 
 def forget(tx: Connection, tables: Mapping[str, str], before: float) -> list[str]:
-    """Have the jobs that succeeded before a moment name their tables no longer. Returns these, to be removed after commit."""
-    ended = (among(tx, jobs.c.id, list(tables)), jobs.c.status == "succeeded", jobs.c.finished_at < before)
+    """Have jobs that ended for good before a moment name their tables no longer. Returns these, to be removed after commit."""
+    ended = (among(tx, jobs.c.id, list(tables)), jobs.c.status.in_(FOR_GOOD), jobs.c.finished_at < before)
     kept = select(jobs.c.id, predictions.c.artifact).outerjoin(predictions, predictions.c.job_id == jobs.c.id).where(*ended)
     spent = [job_id for job_id, rows in tx.execute(kept) if rows != tables[job_id]]
     if spent:

@@ -45,7 +45,11 @@ def forgotten(db: Database, artifacts: Artifacts, before: float) -> set[str]:
 def test_what_a_job_has_made_of_its_table_takes_its_place(db: Database, tmp_path: Path) -> None:
     """The job names it no longer. Tables of jobs that go on or failed stay, as does one whose rows were read where it lies."""
     artifacts = Artifacts(tmp_path)
-    spent = {sent(db, artifacts, "table.csv"), sent(db, artifacts, "table.parquet", rows="rows.arrow")}
+    spent = {
+        sent(db, artifacts, "table.csv"),
+        sent(db, artifacts, "table.parquet", rows="rows.arrow"),
+        sent(db, artifacts, "table.arrow", status="cancelled"),
+    }
     needed = {
         sent(db, artifacts, "table.csv", status=None),
         sent(db, artifacts, "table.csv", status="failed"),
