@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from flask import Response, request
 
@@ -11,12 +12,13 @@ from api.asking import Asked
 from api.auditing import act
 from api.auth import caller
 from api.envelope import current_request_id
-from api.errors import Refused
+from api.errors import Refused, log
 from api.front import Accepted
 from api.house import house
 from api.views import JobView, answer, job_view, queued_view
 from jobs.kinds import POLICIES, Kind, lane
 from storage import audit, jobs
+from storage.database import FAULTS
 from storage.idempotency import Key
 from storage.ids import new_id
 from storage.jobs import TERMINAL, Job, NewJob
@@ -56,7 +58,7 @@ def digest_of(*parts: bytes) -> str:
     return digest.hexdigest()
 
 
-def accept(new: NewJob, asked: Asked, digest: str) -> tuple[Accepted, Response]:
+def accept(new: NewJob, asked: Asked, digest: str) -> Response:
     """Record the job and answer: 202, or 200 with the job at its end if the client waits and it ends in time.
 
     Args:
@@ -68,7 +70,7 @@ def accept(new: NewJob, asked: Asked, digest: str) -> tuple[Accepted, Response]:
         key = Key(caller().token_id, request.path, asked.key, digest, new.id, new.created_at)
     if not asked.wait_s or not parts.waiting.enter():
         accepted = _accepted(new, key)
-        return accepted, _answer(new, accepted, None)
+        return _answer(new, accepted, None)
     try:
         with parts.waiting.watching(new.id) as watch:
             accepted = _accepted(new, key)
@@ -78,7 +80,29 @@ def accept(new: NewJob, asked: Asked, digest: str) -> tuple[Accepted, Response]:
                 job = watch.until_end(asked.wait_s)
     finally:
         parts.waiting.leave()
-    return accepted, _answer(new, accepted, job)
+    return _answer(new, accepted, job)
+
+
+@contextmanager
+def files_of(job_id: str) -> Iterator[None]:
+    """Around the recording of a job that has files of its own: they go again, unless the ledger has the job or does not say.
+
+    A fault is no proof that it has not: what met it may have come after the commit.
+    """
+    try:
+        yield
+    finally:
+        if not _may_be_recorded(job_id):
+            house().artifacts.remove(f"bodies/{job_id}")
+
+
+def _may_be_recorded(job_id: str) -> bool:
+    try:
+        with house().database.read() as tx:
+            return jobs.get(tx, job_id) is not None
+    except FAULTS as fault:
+        log.warning("whether job %s is recorded is not known, so that its files stay: %s", job_id, type(fault).__name__)
+        return True
 
 
 def _accepted(new: NewJob, key: Key | None) -> Accepted:

@@ -61,7 +61,7 @@ def generate() -> Response:
         "strength": body.strength,
         "seed": secrets.randbelow(2**31) if body.seed is None else body.seed,  # drawn here: a retried job makes the same rows
     }
-    return accept(new_job("generate", body.model, msgspec.json.encode(payload)), how, digest_of(data) if how.key else "")[1]
+    return accept(new_job("generate", body.model, msgspec.json.encode(payload)), how, digest_of(data) if how.key else "")
 
 
 def _fitting(problem: Problem, asked_for: int | None) -> int:

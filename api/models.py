@@ -199,7 +199,7 @@ def post_check(name: str) -> Response:
     how, body = asked(), bodies.read_nothing()
     model = house().models.get(name).model
     house().front.room()
-    return accept(new_job("check", model.name), how, digest_of(body))[1]
+    return accept(new_job("check", model.name), how, digest_of(body))
 
 
 @routes.on(

@@ -28,7 +28,7 @@ routes = Routes("notifications")
 def post_test() -> Response:
     how, body = asked(), bodies.read_nothing()
     house().front.room()
-    return accept(new_job("notify", "-", msgspec.json.encode({"test": caller().name})), how, digest_of(body))[1]
+    return accept(new_job("notify", "-", msgspec.json.encode({"test": caller().name})), how, digest_of(body))
 
 
 def news(incident_id: str, model: str) -> NewJob:

@@ -8,7 +8,7 @@ import msgspec
 from flask import Response, request
 
 from api import bodies
-from api.accepting import accept, digest_of, new_job
+from api.accepting import accept, digest_of, files_of, new_job
 from api.asking import Asked, asked
 from api.bodies import ARROW, CSV, JSON, PARQUET
 from api.errors import Refused, unfit_rows, unprocessable
@@ -60,7 +60,7 @@ def predict() -> Response:
     digest = digest_of(data) if how.key else ""
     payload = packed.encode()
     if packed.count <= ROWS_AT_ONCE and len(payload) <= INLINE_BYTES:
-        return accept(new_job("predict", model, payload), how, digest)[1]
+        return accept(new_job("predict", model, payload), how, digest)
     return _accept_file(model, payload, how, digest)
 
 
@@ -68,15 +68,9 @@ def _accept_file(model: str, payload: bytes, how: Asked, digest: str) -> Respons
     artifacts = house().artifacts
     job_id = new_id(house().clock())
     name = f"bodies/{job_id}/rows.bin"
-    artifacts.write(name, [payload])
-    kept = False
-    try:
-        accepted, answered = accept(new_job("predict", model, None, name, BULK, job_id), how, digest)
-        kept = not accepted.replayed
-    finally:
-        if not kept:
-            artifacts.remove(f"bodies/{job_id}")
-    return answered
+    with files_of(job_id):
+        artifacts.write(name, [payload])
+        return accept(new_job("predict", model, None, name, BULK, job_id), how, digest)
 
 
 def rows_of(fields: dict[str, msgspec.Raw]) -> tuple[str, PackedRows]:

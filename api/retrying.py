@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from flask import Response
 
-from api.accepting import answer_accepted
+from api.accepting import answer_accepted, files_of
 from api.auditing import act
 from api.envelope import current_request_id
 from api.errors import Refused
@@ -36,17 +36,13 @@ def retry_job(id_: str) -> Response:
     _may_be_retried(old)
     parts.front.room()
     new = _again(old)
-    fresh: list[NewJob] = []
-    try:
+    with files_of(new.id):
         _share_input(old, new)
         with parts.database.begin() as tx:
             fresh = jobs.add(tx, [new])
             made = jobs.of_key(tx, str(new.dedupe_key))
             if fresh:
                 audit.add(tx, act("retry", f"job {id_}", f"as job {new.id}"))
-    finally:
-        if not fresh:
-            parts.artifacts.remove(f"bodies/{new.id}")
     if made is None:
         raise Refused(503, "The retry could not be recorded; ask again.", headers={"Retry-After": "1"})
     if fresh:

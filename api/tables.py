@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 from flask import Response
 
-from api.accepting import accept, digest_of, new_job
+from api.accepting import accept, digest_of, files_of, new_job
 from api.asking import Asked
 from api.errors import Refused
 from api.house import house
@@ -37,17 +37,12 @@ def accept_table(
     """
     artifacts = house().artifacts
     job_id = new_id(house().clock())
-    name, kept, body = f"bodies/{job_id}/table.{format_}", False, hashlib.sha256()
-    try:
+    name, body = f"bodies/{job_id}/table.{format_}", hashlib.sha256()
+    with files_of(job_id):
         if artifacts.write(name, _hashed(chunks, body) if asked.key else chunks) == 0:
             raise Refused(400, "The body is empty: expected a table.")
         new = new_job(kind, model, msgspec.json.encode(payload), name, BULK, job_id)
-        accepted, answered = accept(new, asked, digest_of(salt, body.digest()))
-        kept = not accepted.replayed
-    finally:
-        if not kept:
-            artifacts.remove(f"bodies/{job_id}")
-    return answered
+        return accept(new, asked, digest_of(salt, body.digest()))
 
 
 def _hashed(chunks: Iterable[bytes | memoryview], digest: hashlib._Hash) -> Iterator[bytes | memoryview]:

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from flask import Flask
 from sqlalchemy import event, func, select
+from sqlalchemy.exc import OperationalError
 
 from api import front
 from api.app import close, create_app
 from problems.rows import PackedRows
 from settings import Settings
-from storage import jobs
+from storage import audit, jobs
 from storage.database import FAULTS, Database
 from storage.schema import idempotency
 from storage.schema import jobs as table
@@ -187,6 +188,43 @@ def test_a_table_replayed_keeps_one_file(ask: Ask, app: Flask) -> None:
     folder = app.extensions["house"].artifacts.root / "bodies"
     assert [each.name for each in folder.iterdir()] == [first.get_json()["id"]]
     assert (folder / first.get_json()["id"] / "table.csv").read_bytes() == b"x1,x2\n1,2\n"
+
+
+def test_a_fault_after_the_commit_costs_no_file_of_the_job(
+    ask: Ask, app: Flask, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503, when its line in the audit log could not be written; but the job is there, and is the one that the key answers."""
+    send = {"data": b"x1,x2,target\n1,2,1\n", "content_type": "text/csv", "headers": {"Idempotency-Key": "f"}}
+
+    def away(*_: object) -> None:
+        raise OperationalError("INSERT", {}, Exception("server closed the connection"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "add", away)
+        assert ask("POST", "/datasets?model=plane", **send).status_code == 503
+    again = ask("POST", "/datasets?model=plane", **send)
+    assert (again.status_code, count(database)) == (202, 1)
+    folder = app.extensions["house"].artifacts.root / "bodies"
+    assert [each.name for each in folder.iterdir()] == [again.get_json()["id"]]
+
+
+def test_a_fault_before_the_commit_leaves_no_file_unless_the_ledger_does_not_say(
+    ask: Ask, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of a job that is perhaps recorded is worth more than its place; hourly, what nothing refers to goes."""
+    send = {"data": b"x1,x2\n1,2\n", "content_type": "text/csv"}
+
+    def away(*_: object) -> Any:
+        raise OperationalError("INSERT", {}, Exception("server closed the connection"))
+
+    folder = app.extensions["house"].artifacts.root / "bodies"
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "add", away)
+        assert ask("POST", "/predict?model=plane", **send).status_code == 503
+        assert list(folder.iterdir()) == []
+        patch.setattr(jobs, "get", away)
+        assert ask("POST", "/predict?model=plane", **send).status_code == 503
+        assert len(list(folder.iterdir())) == 1
 
 
 def test_a_form_is_the_same_body_whatever_its_boundary(ask: Ask) -> None:
