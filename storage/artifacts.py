@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 # A disk that is full, read-only, failing or away, and a machine without descriptors: it may pass, and is nobody's mistake.
@@ -18,6 +19,8 @@ MACHINE_FAULTS = frozenset(
     for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ESTALE", "ENODEV", "ENXIO", "EMFILE", "ENFILE")
     if hasattr(errno, name)
 )
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # what file systems say that have none
+PIECE = 1 << 20  # bytes at once
 SYNCED_EVERY = 8 << 20  # bytes of a growing file: what is left for its end is quick
 
 
@@ -91,15 +94,22 @@ class Artifacts:
             return file.tell()
 
     def link(self, name: str, to: str) -> None:
-        """Give an artifact a second name. None ever changes, so that it is as good as a copy.
+        """Give an artifact a second name, which is as good as a copy, since none ever changes; a copy where there are no links.
 
         Raises:
             FileNotFoundError: it is gone.
         """
         path = self.path(to)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.hardlink_to(self.path(name))
-        settle_name(path)
+        try:
+            path.hardlink_to(self.path(name))
+        except OSError as fault:
+            if fault.errno not in NO_LINKS:
+                raise
+            with self.path(name).open("rb") as file:
+                self.write(to, iter(partial(file.read, PIECE), b""))
+        else:
+            settle_name(path)
 
     def digest(self, name: str) -> str:
         """Hex SHA-256 of an artifact."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,21 @@ def test_a_stream_is_kept_whole_and_its_length_told(tmp_path: Path) -> None:
     artifacts = Artifacts(tmp_path)
     assert artifacts.write("bodies/a/table.csv", [b"ab", b"c"]) == 3
     assert artifacts.path("bodies/a/table.csv").read_bytes() == b"abc"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_second_name_outlives_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    """Also where the file system has no links; and what is gone gets none."""
+    artifacts = Artifacts(tmp_path)
+    artifacts.write("bodies/a/table.csv", [b"abc"])
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", lambda *_: os.link(tmp_path, tmp_path / "folder"))  # EPERM, as of a FAT disk
+    artifacts.link("bodies/a/table.csv", "bodies/b/table.csv")
+    assert artifacts.path("bodies/b/table.csv").samefile(artifacts.path("bodies/a/table.csv")) == links
+    artifacts.remove("bodies/a")
+    assert artifacts.path("bodies/b/table.csv").read_bytes() == b"abc"
+    with pytest.raises(FileNotFoundError):
+        artifacts.link("bodies/a/table.csv", "bodies/c/table.csv")
 
 
 def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
