@@ -35,9 +35,8 @@ from problems.declaration import MODEL_NAME, InvalidProblem, Problem, declared, 
 from problems.loop import missing
 from storage import audit, champions, checks, decisions, incidents, jobs, models, trials, versions
 from storage.champions import NothingToRollBack
-from storage.models import Model
+from storage.models import MeaningChanged, Model
 
-FIXED = ("task", "label", "features")  # what may not change once there are labelled rows
 routes = Routes("models")
 
 
@@ -96,12 +95,12 @@ def put_model(name: str) -> Response:
     bodies.media_type(JSON)
     problem = _checked(name, bodies.decode(bodies.read()))
     parts = house()
-    with parts.database.begin() as tx:
-        before = models.get(tx, name)
-        if before is not None:
-            _unchanged(before, problem)
-        created = models.declare(tx, name, declared(problem), problem.source, parts.clock())
-        audit.add(tx, act("declare" if created else "change", f"model {name}"))
+    try:
+        with parts.database.begin() as tx:
+            created = models.declare(tx, name, declared(problem), problem.source, parts.clock())
+            audit.add(tx, act("declare" if created else "change", f"model {name}"))
+    except MeaningChanged as changed:
+        raise Refused(409, f"{changed}") from None
     parts.models.forget(name)
     return answer(model_view(_named(name), _interval()), 201 if created else 200)
 
@@ -121,20 +120,6 @@ def _checked(name: str, given: object) -> Problem:
     if faults:
         raise unfit(faults)
     return problem
-
-
-def _unchanged(before: Model, problem: Problem) -> None:
-    now = declared(problem)
-    changed = [key for key in FIXED if not _same(before.declared[key], now[key])]
-    if changed and before.rows > 0:
-        said = f"{', '.join(changed)} cannot change: the model has {before.rows} labelled rows."
-        raise Refused(409, f"{said} Declare another model.")
-
-
-def _same(one: object, other: object) -> bool:
-    """Features are compared with their order, which rows given as lists rely on."""
-    ordered = isinstance(one, dict) and isinstance(other, dict)
-    return one == other and (not ordered or list(one) == list(other))  # type: ignore[call-overload]
 
 
 @routes.on(

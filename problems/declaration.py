@@ -20,6 +20,7 @@ Loc = tuple[str, ...]
 DECLARED: Final = "declared"
 DEFAULT_THRESHOLD: Final = 0.8
 MAX_FEATURES: Final = 10_000
+MEANING: Final = ("task", "label", "features")
 KEYS: Final = (
     "task",
     "label",
@@ -167,6 +168,19 @@ def declared(problem: Problem) -> dict[str, object]:
         "features": {f.name: f.type + ("?" if f.optional else "") for f in problem.features},
         **declared_loop(problem.loop),
     }
+
+
+def changed_meaning(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Which of task, label and features differ: under another one the rows that a model has would mean something else.
+
+    Features are compared with their order, by which rows given as lists, and rows that are stored, are read.
+    """
+    return [key for key in MEANING if not _same(before[key], now[key])]
+
+
+def _same(one: object, other: object) -> bool:
+    ordered = isinstance(one, Mapping) and isinstance(other, Mapping)
+    return one == other and (not ordered or list(one) == list(other))  # type: ignore[call-overload]
 
 
 class _Faults:

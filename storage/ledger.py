@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from storage import decisions, predictions
 from storage.dialects import among, fetch, fetch_values, is_lite
 from storage.jobs import SEEN, SEEN_SQL, Job, Status, job_of
 from storage.predictions import Logged
-from storage.schema import jobs
+from storage.schema import ENDED_BADLY, jobs
 
 RUNNING = jobs.c.status == "running"
 RING_AGAIN_S = 5.0  # between two doorbells for a job that stays queued
@@ -267,6 +267,17 @@ def fail_hopeless(tx: Connection, now: float) -> list[str]:
         }
         tx.execute(update(jobs).where(jobs.c.id == row.id, jobs.c.status == "queued").values(values))
     return [row.id for row in rows]
+
+
+def forget_rows(tx: Connection, model: str, message: str, now: float) -> None:
+    """The rows that a model was asked for mean something else to it from now on.
+
+    The predictions that wait for its first champion fail, and none that failed can be tried again.
+    """
+    mine = (jobs.c.model.concat("") == model, jobs.c.kind == "predict")  # by `model` as it is SQLite would walk through all
+    values = {"status": "failed", "error": error_json("no_model", message, 0), "finished_at": now, "next_publish_at": None}
+    tx.execute(update(jobs).where(*mine, jobs.c.status == "queued").values(values))
+    tx.execute(update(jobs).where(*mine, text(ENDED_BADLY)).values(payload=None, artifact=None))
 
 
 def leases(tx: Connection) -> list[Lease]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from problems.declaration import Problem, parse_problem
+from problems.declaration import Problem, changed_meaning, parse_problem
+from storage import ledger
 from storage.dialects import fetch
 from storage.pages import Page, page
 from storage.schema import models
@@ -52,6 +53,15 @@ class Model:
         return parse_problem(self.name, dict(self.declared), self.source)
 
 
+class MeaningChanged(ValueError):
+    """A declaration would give another meaning to the rows that a model has; `keys` are what it changes."""
+
+    def __init__(self, model: Model, keys: Sequence[str]) -> None:
+        told, rows = ", ".join(keys), f"{model.rows} labelled rows"
+        super().__init__(f"{told} cannot change: '{model.name}' has {rows}. Declare another model.")
+        self.keys = keys
+
+
 def _of(row: Row[Any]) -> Model:
     return Model(*tuple(row))
 
@@ -79,10 +89,15 @@ def lock(tx: Connection, name: str) -> Model:
     Raises:
         KeyError: there is no such model.
     """
-    row = tx.execute(select(models).where(models.c.name == name).with_for_update()).first()
-    if row is None:
+    found = _locked(tx, name)
+    if found is None:
         raise KeyError(name)
-    return _of(row)
+    return found
+
+
+def _locked(tx: Connection, name: str) -> Model | None:
+    row = tx.execute(select(models).where(models.c.name == name).with_for_update()).first()
+    return _of(row) if row else None
 
 
 def listed(tx: Connection, limit: int, cursor: str | None) -> Page[Model]:
@@ -100,12 +115,26 @@ def every(tx: Connection) -> list[Model]:
 
 
 def declare(tx: Connection, name: str, declared: Mapping[str, Any], source: str, now: float) -> bool:
-    """Create or change a model; a change keeps its champion and its history. True if it was created."""
+    """Create or change a model; a change keeps its champion and its history. True if it was created.
+
+    Predictions that wait for a first champion fail if their rows would mean something else to it (`ledger.forget_rows`).
+
+    Raises:
+        MeaningChanged: its labelled rows would.
+    """
     values = {"declared": dict(declared), "source": source, "updated_at": now}
-    if tx.execute(update(models).where(models.c.name == name).values(values)).rowcount:
-        return False
-    tx.execute(insert(models).values(name=name, created_at=now, **values))
-    return True
+    before = _locked(tx, name)
+    if before is None:
+        tx.execute(insert(models).values(name=name, created_at=now, **values))
+        return True
+    changed = changed_meaning(before.declared, declared)
+    if changed and before.rows:
+        raise MeaningChanged(before, changed)
+    if changed:
+        told = ", ".join(changed)
+        ledger.forget_rows(tx, name, f"'{name}' was declared anew ({told}) before it had a champion: post again.", now)
+    change(tx, name, **values)
+    return False
 
 
 def change(tx: Connection, name: str, **values: Any) -> None:

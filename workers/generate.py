@@ -36,4 +36,4 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
     report = {"generated": asked, "positive_rate": result["positive_rate"]}
     new = NewDataset(job.id, job.id, job.model, len(labels), 0, "generated", report, name, room.artifacts.digest(name))
     classes = sorted(set(labels.tolist()))
-    return Done(result, name, lambda tx, now: store_dataset(room, tx, new, classes, now))
+    return Done(result, name, lambda tx, now: store_dataset(room, tx, problem, new, classes, now))

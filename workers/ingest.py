@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
+from problems.declaration import Problem, changed_meaning, declared
 from problems.labels import Label
 from storage import datasets, models, versions
 from storage.datasets import NewDataset
@@ -16,7 +17,7 @@ from workers import feedback, tables
 from workers.incidents import tell
 from workers.lease import Claim
 from workers.room import Room
-from workers.run import Done
+from workers.run import Done, JobFailed
 from workers.validation import Known
 
 
@@ -42,7 +43,7 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
     new = NewDataset(job.id, job.id, job.model, read["rows"], read["rejected"], source, read["report"], name, digest)  # type: ignore[arg-type]
 
     def settle(tx: Connection, now: float) -> Sequence[NewJob]:
-        return [*store_dataset(room, tx, new, read["classes"], now), *_warn(room, tx, new, now)]
+        return [*store_dataset(room, tx, problem, new, read["classes"], now), *_warn(room, tx, new, now)]
 
     return Done(result, None, settle)
 
@@ -64,9 +65,17 @@ def _warn(room: Room, tx: Connection, new: NewDataset, now: float) -> Sequence[N
     return [tell(room, tx, f"leakage:{new.id}", "warning", "told", title, leaks[:5], now, new.model)]
 
 
-def store_dataset(room: Room, tx: Connection, new: NewDataset, classes: Sequence[Label], now: float) -> Sequence[NewJob]:
-    """Give the dataset its place in history. A model without a champion is checked at once: this may be what it waited for."""
+def store_dataset(
+    room: Room, tx: Connection, problem: Problem, new: NewDataset, classes: Sequence[Label], now: float
+) -> Sequence[NewJob]:
+    """Give the dataset its place in history. A model without a champion is checked at once: this may be what it waited for.
+
+    Raises:
+        JobFailed: `superseded`: its rows were read for a problem that has another meaning by now.
+    """
     model = models.lock(tx, new.model)
+    if changed_meaning(declared(problem), model.declared):
+        raise JobFailed("superseded", f"'{new.model}' was declared anew while the rows were read; send them again.")
     datasets.add(tx, new, now)
     if model.problem.task != "regression":
         union = {*(model.classes or []), *classes}

@@ -19,6 +19,7 @@ from storage.ids import new_id
 from storage.incidents import tell
 from storage.jobs import NewJob
 from storage.migrate import migrate
+from storage.models import MeaningChanged
 from workers.notify import other_addresses
 from workers.room import open_registry
 
@@ -78,15 +79,12 @@ def _fit(db: Database, files: Sequence[Problem]) -> None:
 
 
 def _declare(tx: Connection, problem: Problem) -> None:
-    known = models.get(tx, problem.name)
-    new = declared(problem)
-    if known is not None and known.rows:
-        for key in ("task", "label", "features"):
-            if known.declared[key] != new[key]:
-                raise ProblemChanged(
-                    f"{problem.name}: its file changes '{key}', but the model has data; give the problem a new name."
-                )
-    models.declare(tx, problem.name, new, problem.source, time.time())
+    try:
+        models.declare(tx, problem.name, declared(problem), problem.source, time.time())
+    except MeaningChanged as changed:
+        keys = " and ".join(changed.keys)
+        said = f"{problem.name}: its file changes {keys}, of which the order counts too, but the model has data"
+        raise ProblemChanged(f"{said}; give the problem a new name.") from None
     for line in warnings(problem.loop):
         logger.warning("{}: {}", problem.name, line)
 

@@ -89,7 +89,7 @@ class Loop:
         new = NewDataset(dataset, dataset, self._problem.name, part.num_rows, 0, "upload", {}, name, room.artifacts.digest(name))
         classes = sorted(set(stream.truth[start:stop].tolist()))
         with room.db.begin() as tx:
-            store_dataset(room, tx, new, classes, now)
+            store_dataset(room, tx, self._problem, new, classes, now)
 
     def _new(self) -> list[Decision]:
         """Decisions since the last look, oldest first."""
