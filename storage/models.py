@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from problems.declaration import Problem, changed_meaning, parse_problem
 from storage import ledger
-from storage.dialects import fetch
+from storage.dialects import fetch, upsert
 from storage.pages import Page, page
 from storage.schema import models
 
@@ -89,15 +89,10 @@ def lock(tx: Connection, name: str) -> Model:
     Raises:
         KeyError: there is no such model.
     """
-    found = _locked(tx, name)
-    if found is None:
-        raise KeyError(name)
-    return found
-
-
-def _locked(tx: Connection, name: str) -> Model | None:
     row = tx.execute(select(models).where(models.c.name == name).with_for_update()).first()
-    return _of(row) if row else None
+    if row is None:
+        raise KeyError(name)
+    return _of(row)
 
 
 def listed(tx: Connection, limit: int, cursor: str | None) -> Page[Model]:
@@ -123,10 +118,10 @@ def declare(tx: Connection, name: str, declared: Mapping[str, Any], source: str,
         MeaningChanged: its labelled rows would.
     """
     values = {"declared": dict(declared), "source": source, "updated_at": now}
-    before = _locked(tx, name)
-    if before is None:
-        tx.execute(insert(models).values(name=name, created_at=now, **values))
+    fresh = upsert(tx, models).values(name=name, created_at=now, **values).on_conflict_do_nothing()
+    if tx.execute(fresh.returning(models.c.name)).first():
         return True
+    before = lock(tx, name)
     changed = changed_meaning(before.declared, declared)
     if changed and before.rows:
         raise MeaningChanged(before, changed)
