@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from flask import Response
@@ -25,6 +25,7 @@ from storage import audit, tokens
 from storage.ids import new_id
 from storage.tokens import Token
 
+LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()  # what can be told
 routes = Routes("tokens")
 
 
@@ -37,7 +38,11 @@ def _printable(name: str) -> str:
 def _moment(text: object) -> object:
     """Strict pydantic takes no text for a moment where the value was decoded already."""
     if isinstance(text, str):
-        return datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
+        try:
+            return found.astimezone(UTC) if found.tzinfo else found
+        except OverflowError:
+            raise ValueError("expected a moment of the years 1 to 9999 in UTC") from None
     if text is None:
         return None
     raise ValueError("expected a moment as 2026-11-21T06:30:00Z, or null")
@@ -107,7 +112,7 @@ def rotate_token(id_: str) -> Response:
         old = tokens.get(tx, checked(id_, "This token"))
         if old is None or (old.expires_at is not None and old.expires_at <= now):
             raise not_found(f"Token {id_}")
-        lasts = None if old.expires_at is None else now + old.expires_at - old.created_at
+        lasts = None if old.expires_at is None else min(now + old.expires_at - old.created_at, LAST)
         token = replace(old, id=new_id(now), hash=hash_of(secret), created_at=now, expires_at=lasts)
         tokens.add(tx, token)
         tokens.expire(tx, old.id, min(now + body.grace_s, old.expires_at or math.inf))

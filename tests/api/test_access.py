@@ -108,6 +108,7 @@ def test_expiry_holds_at_its_moment(settings: Settings) -> None:
 NONSENSE: list[dict[str, Any]] = [
     {}, {"name": "x"}, {"name": "x", "role": "king"}, {"name": 1, "role": "viewer"}, {"name": "", "role": "viewer"},
     {"name": "a\nb", "role": "viewer"}, {"name": "x", "role": "viewer", "expires_at": "soon"},
+    {"name": "x", "role": "viewer", "expires_at": "9999-12-31T23:59:59-23:00"},
     {"name": "x", "role": "viewer", "expires_at": "2030-01-01T00:00:00"}, {"name": "x", "role": "viewer", "expires_at": 5},
     {"name": "x\x00", "role": "viewer"}, {"name": "x", "role": "viewer", "admin": True},
 ]  # fmt: skip

@@ -77,6 +77,10 @@ def test_after_a_rotation_both_secrets_are_valid_until_the_grace_is_over(setting
     now[0] += 60
     assert (opens(old["token"]), opens(new["token"])) == (False, True)
     assert client.post(f"/tokens/{old['id']}/rotate", json={}, headers=admin).status_code == 404
+    last = "9999-12-31T23:59:59.000Z"
+    endless = client.post("/tokens", json={**body, "expires_at": last}, headers=admin).get_json()
+    now[0] += 600
+    assert client.post(f"/tokens/{endless['id']}/rotate", json={}, headers=admin).get_json()["expires_at"] == last
     close(app)
 
 
