@@ -7,7 +7,7 @@ str (None is missing) and texts `object` columns of str (a missing text is the e
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from problems.declaration import Feature, Problem
 from problems.rows import PackedRows
 
+LARGEST: Final = float(np.finfo(np.float32).max)
 Rows = NDArray[np.float64] | pd.DataFrame
 Truth = NDArray[Any]
 
@@ -65,6 +66,17 @@ def stack(parts: Sequence[Rows]) -> Rows:
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts)
     return pd.concat([part for part in parts if isinstance(part, pd.DataFrame)], ignore_index=True)
+
+
+def learnable(rows: Rows, said: Truth) -> NDArray[np.bool_]:
+    """Which rows an estimator can learn from, shape (n,): those whose numbers, and the value of a regression, float32 can hold.
+
+    Trees read numbers as float32 and refuse what is larger; and of larger ones the squares, which a scaler sums, may be none.
+    One such row would fail every training that meets it.
+    """
+    numbers = rows if isinstance(rows, np.ndarray) else rows.select_dtypes("number").to_numpy()
+    fit = ~(np.abs(numbers) > LARGEST).any(axis=1)  # a missing one is not larger
+    return np.asarray(fit & (np.abs(said) <= LARGEST) if said.dtype == np.float64 else fit)
 
 
 def truth(problem: Problem, labels: Iterable[Any]) -> Truth:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from ml.challenger import LARGEST_HISTORY
 from ml.rows import Rows, Truth, pack, stack, take, truth, unpack
+from ml.rows import learnable as learnable_rows
 from problems.declaration import Problem
 from problems.labels import Label
 from problems.rows import PackedRows, joined
@@ -48,11 +49,13 @@ class Learnable:
         past: the newest 20,000 rows, and before them those of the sample that are older.
         older: how many these are.
         replay: the places of the whole sample in `past`.
+        left_out: rows that were read and hold numbers that no estimator can learn.
     """
 
     past: History
     older: int
     replay: NDArray[np.int64]
+    left_out: int
 
 
 Decoded = dict[str, PackedRows]  # what a job was asked, by the job's id
@@ -106,15 +109,23 @@ def learnable(
     the ledger keeps every labelled row, so 500 positions are drawn when they are asked for, the same for the same seed.
     """
     first = max(tail, head - LARGEST_HISTORY)
-    newest = between(room, tx, problem, first, head, as_of=as_of)
-    if newest is None:
+    read = between(room, tx, problem, first, head, as_of=as_of)
+    newest = None if read is None else _fit_to_learn(read)
+    if read is None or newest is None:
         return None
     drawn = tail + np.random.default_rng(seed).choice(head - tail, min(REPLAYED, head - tail), replace=False)
     decoded: Decoded = {}
     single = (between(room, tx, problem, at, at + 1, decoded, as_of) for at in sorted(drawn[drawn < first].tolist()))
-    older = [part for part in single if part is not None]
+    older = [fit for part in single if part is not None and (fit := _fit_to_learn(part)) is not None]
     past = _joined([*older, newest]) if older else newest
-    return Learnable(past, len(older), np.flatnonzero(np.isin(past.positions, drawn)))
+    return Learnable(past, len(older), np.flatnonzero(np.isin(past.positions, drawn)), len(read) - len(newest))
+
+
+def _fit_to_learn(part: History) -> History | None:
+    fit = learnable_rows(part.rows, part.truth)
+    if fit.all():
+        return part
+    return History(take(part.rows, fit), part.truth[fit], part.positions[fit]) if fit.any() else None
 
 
 def _joined(parts: Sequence[History]) -> History:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 from sqlalchemy import Connection
 
 from ml.rows import pack
@@ -36,11 +37,13 @@ def of(
     past = learnt.past
     first, last = int(past.positions[learnt.older]), int(past.positions[-1])
     used = datasets.between(tx, model.name, first, last + 1)
-    of_datasets = sum(min(last + 1, each.position + each.rows) - max(first, each.position) for each in used)
+    newest = past.positions[learnt.older :]
+    of_datasets = sum(int(np.diff(np.searchsorted(newest, [each.position, each.position + each.rows]))[0]) for each in used)
     return {
         "positions": [first, last + 1],
-        "rows": len(past) - learnt.older,
-        "labels": len(past) - learnt.older - of_datasets,
+        "rows": len(newest),
+        "labels": len(newest) - of_datasets,
+        "left_out": learnt.left_out,
         "history": [model.tail, model.head],
         "replay": {"rows": len(learnt.replay), "older": learnt.older},
         "recall": [each.name for each in recalled],

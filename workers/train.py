@@ -6,13 +6,14 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import msgspec
+from loguru import logger
 from sklearn.pipeline import Pipeline
 
 from ml.challenger import OneClass, Recalled, TooFewRows, Training, train
 from ml.feature_drift import reference_sketch
 from ml.leakage import suspects
 from ml.model_file import TRUSTED, UntrustedModel, dump
-from ml.rows import take
+from ml.rows import LARGEST, take
 from problems.declaration import Problem
 from registry.port import RegistryDown, Upload
 from storage import models
@@ -47,6 +48,8 @@ def work(room: Room, job: Job, claim: Claim) -> Done:
         champion = serving.champion(room, tx, job.model)
         if learnt is None:
             raise JobFailed("too_few_rows", f"There are no labelled rows{LACKS[TooFewRows][1]}.")
+        if learnt.left_out:
+            logger.warning("{}: {} rows are not learnt, they hold numbers beyond {:.3g}", job.model, learnt.left_out, LARGEST)
         earlier = recall.earlier(tx, champion)
         known = lineage.of(tx, model, problem, learnt, champion, earlier)
     since = None if asked["change_position"] is None else model.head - asked["change_position"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ml.challenger import SMALLEST_HISTORY
 from ml.feature_drift import KINDS, MISSING
 from ml.leakage import LARGEST_SAMPLE, suspects
-from ml.rows import truth
+from ml.rows import LARGEST, truth
 from problems.declaration import Problem
 from problems.labels import Label
 from workers.columns import as_rows
@@ -79,6 +79,9 @@ def oddities(problem: Problem, known: Known, kept: pa.Table, numbers: NDArray[np
     """
     where: Callable[[Any], list[int]] = lambda mask: numbers[pc.indices_nonzero(mask).slice(0, FEW).to_numpy()].tolist()  # noqa: E731
     found = [each for f in problem.features if (each := _missing(f.name, kept[f.name].combine_chunks()))]
+    for name in kept.schema.names:
+        if kept.schema.field(name).type == pa.float64():
+            found += _too_large(name, kept[name].combine_chunks(), where)
     for name, grid in known.sketch.get("quantiles", {}).items():
         if kept.schema.field(name).type == pa.float64():
             found += _beyond(name, kept[name].combine_chunks(), [q for q in grid if q is not None], where)
@@ -95,6 +98,16 @@ def _missing(name: str, column: Any) -> Warning_ | None:
     if column.null_count < len(column):
         return None
     return _warning("always_missing", name, len(column), f"{name} is missing in every row")
+
+
+def _too_large(name: str, column: Any, where: Callable[[Any], list[int]]) -> list[Warning_]:
+    """Numbers that no estimator learns; see `ml.rows.learnable`."""
+    large = pc.fill_null(pc.greater(pc.abs(column), LARGEST), False)
+    count = pc.sum(large).as_py() or 0
+    if not count:
+        return []
+    message = f"{count:,} of {len(column):,} values of {name} are beyond {LARGEST:.3g}: no training looks at their rows"
+    return [_warning("too_large", name, count, message, _shown(column, large, where))]
 
 
 def _beyond(name: str, column: Any, grid: Sequence[float], where: Callable[[Any], list[int]]) -> list[Warning_]:

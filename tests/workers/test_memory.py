@@ -13,6 +13,8 @@ from tests.workers.test_loop import PLANE, feed
 from workers import history
 from workers.reproduce import run
 
+FEATURES = {"a": "number", "b": "number"}
+
 
 @pytest.fixture
 def served(house: House) -> House:
@@ -70,3 +72,30 @@ def test_versions_are_no_candidates_unless_a_problem_says_so(served: House) -> N
     windows = [each["window"] for decision in found for each in decision.evidence.get("candidates", [])]
     assert windows
     assert not [window for window in windows if window.startswith("version")]
+
+
+@pytest.mark.parametrize(
+    ("task", "estimator", "odd"),
+    [
+        ("binary", "linear_model.LogisticRegression", "1.79e308,1,1"),
+        ("binary", "ensemble.RandomForestClassifier", "1,-1e39,0"),
+        ("regression", "linear_model.LinearRegression", "1,1,1e300"),
+    ],
+    ids=["a scaler's squares", "a tree's float32", "a label"],
+)
+def test_a_row_that_no_estimator_can_learn_fails_no_training(house: House, task: str, estimator: str, odd: str) -> None:
+    """A sensor's word for "no value", say: it is left out, the record says so, and gives the same bytes again."""
+    declared = {"task": task, "label": "y", "metric": "mae" if task == "regression" else "accuracy", "threshold": 0.5}
+    house.declare("m", **declared, estimator=f"sklearn.{estimator}", scale="Forest" not in estimator, features=FEATURES)
+    rows, truth = generate(300, 2, 0.05, "none", 0.0, 3)
+    lines = [f"{a!r},{b!r},{y}" for (a, b), y in zip(rows.tolist(), truth.tolist(), strict=True)]
+    house.room.artifacts.write("bodies/t/table.csv", ["\n".join(["a,b,y", *lines[:150], odd, *lines[150:]]).encode()])
+    sent = house.post("ingest", "m", b"{}", artifact="bodies/t/table.csv")
+    house.settle()
+    warnings = {each["kind"]: each for each in house.result(sent)["report"]["warnings"]}
+    assert (warnings["too_large"]["count"], warnings["too_large"]["examples"][0]["row"]) == (1, 150)
+    with house.db.read() as tx:
+        made = decisions.newest(tx, "m")
+    assert made is not None and (made.action, house.model("m").rows) == ("promote", 301)
+    assert [made.evidence["data"][key] for key in ("rows", "labels", "left_out")] == [300, 0, 1]
+    assert run(house.room, made.id).faults == []
