@@ -30,10 +30,10 @@ from backup.alone import alone
 from backup.archive import Manifest
 from settings import IN_FILES, VERSION, Settings
 from storage import snapshot
+from storage.artifacts import DRAFT
 from storage.snapshot import Snapshot
 
 ROUNDS = 3
-DRAFT = ".part"  # what `storage.artifacts` calls a file that is still being written
 
 
 def write(settings: Settings, out: IO[bytes], models: Path | None) -> Manifest:

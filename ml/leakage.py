@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ml.rows import Rows, Truth, learnable, take
+from ml.rows import Rows, Truth, take
 from problems.declaration import Problem
 
 SMALLEST_SAMPLE: Final = 200
@@ -48,10 +48,10 @@ def suspects(problem: Problem, rows: Rows, truth: Truth) -> list[Suspect]:
     """The features that tell too much, of n >= 200 labelled rows; an even sample is looked at of more than 20,000.
 
     Not all of them are leaks: a rule without noise in one feature looks the same, so this warns and decides nothing.
-    Rows that cannot be learnt are not looked at.
+
+    Args:
+        rows: none that cannot be learnt (`ml.rows.can_be_learnt`).
     """
-    fit = learnable(rows, truth)
-    rows, truth = (rows, truth) if fit.all() else (take(rows, fit), truth[fit])
     size = min(len(truth), LARGEST_SAMPLE, max(SMALLEST_SAMPLE, CELLS // len(problem.features)))
     if size < SMALLEST_SAMPLE:
         return []

@@ -68,7 +68,7 @@ def stack(parts: Sequence[Rows]) -> Rows:
     return pd.concat([part for part in parts if isinstance(part, pd.DataFrame)], ignore_index=True)
 
 
-def learnable(rows: Rows, said: Truth) -> NDArray[np.bool_]:
+def can_be_learnt(rows: Rows, said: Truth) -> NDArray[np.bool_]:
     """Which rows an estimator can learn from, shape (n,): those whose numbers, and the value of a regression, float32 can hold.
 
     Trees read numbers as float32 and refuse what is larger; and of larger ones the squares, which a scaler sums, may be none.

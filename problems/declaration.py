@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sys
@@ -175,12 +176,7 @@ def changed_meaning(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[s
 
     Features are compared with their order, by which rows given as lists, and rows that are stored, are read.
     """
-    return [key for key in MEANING if not _same(before[key], now[key])]
-
-
-def _same(one: object, other: object) -> bool:
-    ordered = isinstance(one, Mapping) and isinstance(other, Mapping)
-    return one == other and (not ordered or list(one) == list(other))  # type: ignore[call-overload]
+    return [key for key in MEANING if json.dumps(before[key]) != json.dumps(now[key])]
 
 
 class _Faults:

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 # A disk that is full, read-only, failing or away, and a machine without descriptors: it may pass, and is nobody's mistake.
@@ -20,7 +19,7 @@ MACHINE_FAULTS = frozenset(
     if hasattr(errno, name)
 )
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # what file systems say that have none
-PIECE = 1 << 20  # bytes at once
+DRAFT = ".part"  # how the name of a file ends that is still being written
 SYNCED_EVERY = 8 << 20  # bytes of a growing file: what is left for its end is quick
 
 
@@ -78,7 +77,7 @@ class Artifacts:
         """
         target = self.path(name)
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")  # containers share pids: only chance is one's own
+        draft = target.with_name(f"{target.name}.{uuid.uuid4().hex}{DRAFT}")  # containers share pids: only chance is one's own
         try:
             yield draft
             settle(draft, target)
@@ -106,8 +105,8 @@ class Artifacts:
         except OSError as fault:
             if fault.errno not in NO_LINKS:
                 raise
-            with self.path(name).open("rb") as file:
-                self.write(to, iter(partial(file.read, PIECE), b""))
+            with self.writing(to) as draft:
+                shutil.copyfile(self.path(name), draft)
         else:
             settle_name(path)
 

@@ -187,10 +187,13 @@ def count_queued(tx: Connection) -> int:
 
 def wake_waiting(tx: Connection, model: str, now: float) -> None:
     """Let predictions that waited for the model's first champion be rung by the next sweep."""
-    waiting = (
-        jobs.c.model.concat("") == model,  # by `model` as it is SQLite would walk through all that has ended
-        jobs.c.kind == "predict",
-        jobs.c.status == "queued",
-        jobs.c.deadline_at.is_not(None),
-    )
+    waiting = (*predictions_of(model), jobs.c.status == "queued", jobs.c.deadline_at.is_not(None))
     tx.execute(update(jobs).where(*waiting).values(deadline_at=None, next_publish_at=now))
+
+
+def predictions_of(model: str) -> tuple[ColumnElement[bool], ...]:
+    """That a job is a prediction of this model, beside a status by whose index it is found.
+
+    By `model` as it is SQLite would walk through all that has ended.
+    """
+    return jobs.c.model.concat("") == model, jobs.c.kind == "predict"

@@ -24,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 
 from storage import decisions, predictions
 from storage.dialects import among, fetch, fetch_values, is_lite
-from storage.jobs import SEEN, SEEN_SQL, Job, Status, job_of
+from storage.jobs import SEEN, SEEN_SQL, Job, Status, job_of, predictions_of
 from storage.predictions import Logged
 from storage.schema import ENDED_BADLY, jobs
 
@@ -259,13 +259,8 @@ def fail_hopeless(tx: Connection, now: float) -> list[str]:
         last = decisions.newest(tx, row.model)
         why = f": {last.reason}" if last and last.action == "reject" else "."
         message = f"No champion of '{row.model}' could serve it within {now - row.created_at:.0f} s{why}"
-        values = {
-            "status": "failed",
-            "error": error_json("no_model", message, row.attempt),
-            "finished_at": now,
-            "next_publish_at": None,
-        }
-        tx.execute(update(jobs).where(jobs.c.id == row.id, jobs.c.status == "queued").values(values))
+        hopeless = update(jobs).where(jobs.c.id == row.id, jobs.c.status == "queued")
+        tx.execute(hopeless.values(_no_model(message, row.attempt, now)))
     return [row.id for row in rows]
 
 
@@ -274,10 +269,14 @@ def forget_rows(tx: Connection, model: str, message: str, now: float) -> None:
 
     The predictions that wait for its first champion fail, and none that failed can be tried again.
     """
-    mine = (jobs.c.model.concat("") == model, jobs.c.kind == "predict")  # by `model` as it is SQLite would walk through all
-    values = {"status": "failed", "error": error_json("no_model", message, 0), "finished_at": now, "next_publish_at": None}
-    tx.execute(update(jobs).where(*mine, jobs.c.status == "queued").values(values))
+    mine = predictions_of(model)
+    tx.execute(update(jobs).where(*mine, jobs.c.status == "queued").values(_no_model(message, 0, now)))
     tx.execute(update(jobs).where(*mine, text(ENDED_BADLY)).values(payload=None, artifact=None))
+
+
+def _no_model(message: str, attempt: int, now: float) -> dict[str, Any]:
+    error = error_json("no_model", message, attempt)
+    return {"status": "failed", "error": error, "finished_at": now, "next_publish_at": None}
 
 
 def leases(tx: Connection) -> list[Lease]:

@@ -7,11 +7,12 @@ plain Arrow may be, is itself what is kept. A job that failed or died keeps its 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 from sqlalchemy import Connection, select, update
 
-from storage.artifacts import Artifacts
+from storage.artifacts import DRAFT, Artifacts
 from storage.dialects import among
 from storage.ids import first_id
 from storage.schema import jobs, predictions
@@ -19,21 +20,15 @@ from storage.schema import jobs, predictions
 KEPT_S: Final = 3_600.0  # after the job's end: a backup that begins before it has the table under a name of its own by then
 AT_ONCE: Final = 200
 FOR_GOOD: Final = ("succeeded", "cancelled")
-FORMATS: Final = (".csv", ".parquet", ".arrow")  # and no draft
 
 
 def lying(artifacts: Artifacts, before: float) -> Iterator[dict[str, str]]:
     """The tables of jobs that were accepted before a moment, by job, some at a time."""
-    found: dict[str, str] = {}
-    for path in artifacts.path("bodies").glob("*/table.*"):
-        job_id = path.parent.name
-        if job_id < first_id(before) and path.suffix in FORMATS:
-            found[job_id] = f"bodies/{job_id}/{path.name}"
-        if len(found) == AT_ONCE:
-            yield found
-            found = {}
-    if found:
-        yield found
+    oldest, files = first_id(before), artifacts.path("bodies").glob("*/table.*")
+    found = ((path.parent.name, path.name) for path in files if path.suffix != DRAFT)
+    tables = ((job_id, f"bodies/{job_id}/{name}") for job_id, name in found if job_id < oldest)
+    while some := dict(islice(tables, AT_ONCE)):
+        yield some
 
 
 def forget(tx: Connection, tables: Mapping[str, str], before: float) -> list[str]:

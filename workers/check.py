@@ -267,16 +267,12 @@ def _train_job(room: Room, job: Job, model: Model, verdict: Verdict, serves: str
     """
     asked = {
         "reason": verdict.reason,
-        "change_position": _change(model.head, verdict),
+        # by the head that the check read, for rows may have come since
+        "change_position": None if verdict.rows_since_change is None else model.head - verdict.rows_since_change,
         "from_version": serves,
         "seed": model.head % 2**31,
     }
     return room.new_job("train", model.name, msgspec.json.encode(asked), dedupe_key=f"train:{job.id}")
-
-
-def _change(head: int, verdict: Verdict) -> int | None:
-    """The position where what the verdict is about began; `head` is the one that the check read, for rows may have come since."""
-    return None if verdict.rows_since_change is None else head - verdict.rows_since_change
 
 
 def _result(model: Model, verdict: Verdict, seen: Seen, train: str | None) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from ml.challenger import LARGEST_HISTORY
-from ml.rows import Rows, Truth, pack, stack, take, truth, unpack
-from ml.rows import learnable as learnable_rows
+from ml.rows import Rows, Truth, can_be_learnt, pack, stack, take, truth, unpack
 from problems.declaration import Problem
 from problems.labels import Label
 from problems.rows import PackedRows, joined
@@ -49,7 +48,7 @@ class Learnable:
         past: the newest 20,000 rows, and before them those of the sample that are older.
         older: how many these are.
         replay: the places of the whole sample in `past`.
-        left_out: rows that were read and hold numbers that no estimator can learn.
+        left_out: how many of the newest were left out, for they hold numbers that no estimator can learn.
     """
 
     past: History
@@ -122,7 +121,7 @@ def learnable(
 
 
 def _fit_to_learn(part: History) -> History | None:
-    fit = learnable_rows(part.rows, part.truth)
+    fit = can_be_learnt(part.rows, part.truth)
     if fit.all():
         return part
     return History(take(part.rows, fit), part.truth[fit], part.positions[fit]) if fit.any() else None

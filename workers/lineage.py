@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from ml.rows import pack
@@ -38,7 +39,7 @@ def of(
     first, last = int(past.positions[learnt.older]), int(past.positions[-1])
     used = datasets.between(tx, model.name, first, last + 1)
     newest = past.positions[learnt.older :]
-    of_datasets = sum(int(np.diff(np.searchsorted(newest, [each.position, each.position + each.rows]))[0]) for each in used)
+    of_datasets = sum(_between(newest, each.position, each.position + each.rows) for each in used)
     return {
         "positions": [first, last + 1],
         "rows": len(newest),
@@ -56,6 +57,11 @@ def of(
         "code_version": code_version(),
         "libraries": libraries(),
     }
+
+
+def _between(ascending: NDArray[np.int64], start: int, stop: int) -> int:
+    """How many of them lie in [start, stop)."""
+    return int(np.searchsorted(ascending, stop) - np.searchsorted(ascending, start))
 
 
 def moment(at: float) -> str:

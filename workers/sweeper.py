@@ -117,7 +117,7 @@ class Sweeper:
             logger.info("{} files that nothing refers to are removed", len(orphaned))
 
     def _drop_uploads(self, before: float) -> None:
-        """Remove the tables of jobs that had succeeded by then: what was made of them is kept."""
+        """Remove the tables of jobs that had ended for good by then: what was made of them is kept."""
         for some in uploads.lying(self.room.artifacts, before):
             for name in self.room.db.run(partial(uploads.forget, tables=some, before=before), patience_s=0):
                 self.room.artifacts.remove(name)

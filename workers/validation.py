@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ml.challenger import SMALLEST_HISTORY
 from ml.feature_drift import KINDS, MISSING
 from ml.leakage import LARGEST_SAMPLE, suspects
-from ml.rows import LARGEST, truth
+from ml.rows import LARGEST, can_be_learnt, take, truth
 from problems.declaration import Problem
 from problems.labels import Label
 from workers.columns import as_rows
@@ -101,7 +101,7 @@ def _missing(name: str, column: Any) -> Warning_ | None:
 
 
 def _too_large(name: str, column: Any, where: Callable[[Any], list[int]]) -> list[Warning_]:
-    """Numbers that no estimator learns; see `ml.rows.learnable`."""
+    """Numbers that no estimator learns; see `ml.rows.can_be_learnt`."""
     large = pc.fill_null(pc.greater(pc.abs(column), LARGEST), False)
     count = pc.sum(large).as_py() or 0
     if not count:
@@ -162,7 +162,9 @@ def _repeated(kept: pa.Table, numbers: NDArray[np.int64]) -> list[Warning_]:
 def _leaks(problem: Problem, kept: pa.Table) -> list[Warning_]:
     places = np.linspace(0, kept.num_rows - 1, min(kept.num_rows, LARGEST_SAMPLE)).astype(np.int64)
     some = kept.take(pa.array(places))
-    found = suspects(problem, as_rows(problem, some), truth(problem, some[problem.label].to_pylist()))
+    rows, said = as_rows(problem, some), truth(problem, some[problem.label].to_pylist())
+    fit = can_be_learnt(rows, said)
+    found = suspects(problem, take(rows, fit), said[fit])
     advice = "if it is not known when predicting, declare a model without it"
     return [_warning("leakage", each.feature, kept.num_rows, f"{each}; {advice}") for each in found]
 

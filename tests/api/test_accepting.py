@@ -190,14 +190,15 @@ def test_a_table_replayed_keeps_one_file(ask: Ask, app: Flask) -> None:
     assert (folder / first.get_json()["id"] / "table.csv").read_bytes() == b"x1,x2\n1,2\n"
 
 
+def away(*_: object) -> Any:
+    raise OperationalError("INSERT", {}, Exception("server closed the connection"))
+
+
 def test_a_fault_after_the_commit_costs_no_file_of_the_job(
     ask: Ask, app: Flask, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """503, when its line in the audit log could not be written; but the job is there, and is the one that the key answers."""
     send = {"data": b"x1,x2,target\n1,2,1\n", "content_type": "text/csv", "headers": {"Idempotency-Key": "f"}}
-
-    def away(*_: object) -> None:
-        raise OperationalError("INSERT", {}, Exception("server closed the connection"))
 
     with monkeypatch.context() as patch:
         patch.setattr(audit, "add", away)
@@ -213,9 +214,6 @@ def test_a_fault_before_the_commit_leaves_no_file_unless_the_ledger_does_not_say
 ) -> None:
     """The file of a job that is perhaps recorded is worth more than its place; hourly, what nothing refers to goes."""
     send = {"data": b"x1,x2\n1,2\n", "content_type": "text/csv"}
-
-    def away(*_: object) -> Any:
-        raise OperationalError("INSERT", {}, Exception("server closed the connection"))
 
     folder = app.extensions["house"].artifacts.root / "bodies"
     with monkeypatch.context() as patch:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from storage import jobs, ledger, predictions, uploads
 from storage.artifacts import Artifacts
 from storage.database import Database
@@ -24,7 +26,7 @@ def sent(db: Database, artifacts: Artifacts, table: str, status: Status | None =
     name = f"bodies/{new.id}/{table}"
     artifacts.write(name, [b"x"])
     with db.begin() as tx:
-        jobs.add(tx, [NewJob(new.id, new.kind, new.model, new.queue, 4, None, name)])
+        jobs.add(tx, [msgspec.structs.replace(new, artifact=name)])
         ledger.claim(tx, [new.id], f"w{new.id}", "t", NOW, 30)
         if status is not None:
             ledger.finish(tx, f"w{new.id}", [Outcome(new.id, status)], NOW + 60)
