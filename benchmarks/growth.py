@@ -24,7 +24,7 @@ from benchmarks.goals.checks import MODEL, PROBLEM
 from benchmarks.house import generated, house, post, settle
 from problems.declaration import parse_problem
 from problems.rows import PackedRows
-from storage import jobs, labels, ledger, predictions, retention
+from storage import claims, jobs, labels, ledger, predictions, retention
 from storage.census import Census
 from storage.ids import first_id
 from storage.jobs import Job
@@ -176,7 +176,7 @@ def _measured(room: Room, size: int, end: float) -> str:
     check_ms = _ms(lambda: check.work(room, found, claim))
     done = check.work(room, found, claim)
     with room.db.begin() as tx:
-        ledger.claim(tx, [job], OWNER, "bench", room.clock(), 3_600.0)
+        claims.claim(tx, [job], OWNER, "bench", room.clock(), 3_600.0)
     end_ms = _ms(lambda: _end(room, found, done))
     with room.db.begin() as tx:  # seen: the next size begins with its own new labels
         head = tx.execute(select(models.c.head).where(models.c.name == MODEL)).scalar_one()

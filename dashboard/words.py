@@ -45,9 +45,11 @@ def seconds(value: float | None) -> str:
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """A metric's value: `0.953`, `1,204`; – if it is not known."""
+    """A metric's value: `0.953`, `1,204`, `4.2e-05`; – if it is not known."""
     if value is None:
         return "–"
+    if value and not 0.01 <= abs(value) < 1e9:
+        return f"{value:.{digits}g}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}f}"
 
 

@@ -29,6 +29,11 @@ def better(metric: str, one: float, other: float) -> bool:
     return one > other if METRICS[metric].higher_is_better else one < other
 
 
+def figure(value: float) -> str:
+    """A score or mean loss as people are told it: three decimals, or three digits where those would be all zeros or no end."""
+    return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
 def losses(problem: Problem, truth: Truth, prediction: Prediction, error_scale: float | None) -> NDArray[np.float64]:
     """The detector's loss per row, 0 or 1: a wrong class, or an absolute error above `error_scale`.
 

@@ -1,4 +1,4 @@
-"""Where SQLite and PostgreSQL are told apart in statements. One more place is `ledger.finish`: its two have little in common."""
+"""Where SQLite and PostgreSQL are told apart in statements; but for `claims.take` and `ledger.finish`, which differ too much."""
 
 from __future__ import annotations
 
@@ -83,6 +83,11 @@ def fetch_values(tx: Connection, sql: str, rows: Sequence[tuple[Any, ...]], *val
             found += cursor.fetchall() if cursor.description else []
             start += count
     return found
+
+
+def columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Rows of `width` values as so many lists: arrays, which PostgreSQL unnests."""
+    return [[row[place] for row in rows] for place in range(width)]
 
 
 @contextmanager

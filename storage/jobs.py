@@ -1,4 +1,4 @@
-"""The jobs table as clients see it: accepted, read, listed, cancelled. Claims, leases and ends are in `ledger`."""
+"""The jobs table as clients see it: accepted, read, listed, cancelled. Claims are in `claims`, leases and ends in `ledger`."""
 
 from __future__ import annotations
 

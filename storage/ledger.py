@@ -1,4 +1,4 @@
-"""The state machine of jobs: claim, lease, heartbeat, fence, finish, release, expiry.
+"""The state machine of jobs: lease, heartbeat, fence, finish, release, expiry; the claim is in `claims`.
 
     queued ──claim──▶ running ──finish──▶ succeeded | failed
       ▲                 │ │
@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, exists, func, select, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, Connection, func, select, text, update
 
 from storage import decisions, predictions
-from storage.dialects import among, fetch, fetch_values, is_lite
-from storage.jobs import SEEN, SEEN_SQL, Job, Status, job_of, predictions_of
+from storage.dialects import among, columns, fetch, fetch_values, is_lite
+from storage.jobs import SEEN, Job, Status, predictions_of
 from storage.predictions import Logged
 from storage.schema import ENDED_BADLY, jobs
 
@@ -64,83 +63,6 @@ def error_json(kind: str, message: str, attempts: int, errors: Sequence[object] 
     """A job's error as it is answered: type, one sentence, attempts, and the faults of its rows where there are any."""
     error: dict[str, object] = {"type": kind, "message": message, "attempts": attempts}
     return msgspec.json.encode(error | ({"errors": list(errors)} if errors else {})).decode()
-
-
-class Queued(msgspec.Struct, frozen=True):
-    """A job that waits, as far as whoever may claim it has to know; `small` if its rows are in the ledger, not in a file."""
-
-    id: str
-    model: str
-    queue: str
-    small: bool
-
-
-# `status || ''`: by id. PostgreSQL, in whose plan there may be no queued jobs, would walk through the index of all that were
-_WAITING = (
-    "SELECT id, model, queue, artifact IS NULL FROM jobs WHERE id {among} AND status || '' = 'queued'"
-    " UNION SELECT * FROM (SELECT id, model, queue, artifact IS NULL FROM jobs"
-    " WHERE status = 'queued' AND queue = ? AND deadline_at IS NULL ORDER BY id LIMIT ?) AS companions ORDER BY 1"
-)
-
-
-def waiting(tx: Connection, job_ids: Sequence[str], queue: str, most: int) -> list[Queued]:
-    """Those of the jobs that wait, and their companions: the oldest of a queue that could be claimed now. Oldest first.
-
-    Whoever works anyway may take companions along.
-    """
-    return [Queued(*row) for row in fetch(tx, _WAITING, list(job_ids), queue, most)]
-
-
-_CLAIM = (
-    "UPDATE jobs SET status = 'running', attempt = attempt + 1, owner = ?, task_id = ?, lease_until = ?, started_at = ?,"
-    " next_publish_at = NULL, deadline_at = NULL WHERE id IN (SELECT id FROM jobs WHERE id {among} AND status || '' = 'queued'"
-    " AND lane IS NULL ORDER BY id {lock_free}) RETURNING <job>"
-).replace("<job>", SEEN_SQL)
-
-
-def claim(
-    tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, now: float, lease_s: float, in_lanes: bool = True
-) -> list[Job]:
-    """Take those of the jobs that are queued, and whose lane is free, for `lease_s` seconds.
-
-    What is missing in the answer was claimed by another, ended, or waits for its lane: leave it alone.
-
-    Args:
-        in_lanes: some of them may be in a lane; that takes a transaction.
-    """
-    rows = fetch(tx, _CLAIM, owner, task_id, now + lease_s, now, list(job_ids))
-    taken = [Job(*row) for row in rows]
-    if in_lanes and len(taken) < len(job_ids):
-        rest = sorted(set(job_ids) - {job.id for job in taken})
-        taken += _claim_in_lanes(tx, rest, owner, task_id, now, lease_s)
-    return sorted(taken, key=lambda job: job.id)
-
-
-def _claim_in_lanes(tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, now: float, lease_s: float) -> list[Job]:
-    other = jobs.alias()
-    lane_taken = exists().where(other.c.lane == jobs.c.lane, other.c.status == "running")
-    free = (
-        select(jobs.c.id)
-        .where(among(tx, jobs.c.id, job_ids), jobs.c.status == "queued", jobs.c.lane.is_not(None), ~lane_taken)
-        .order_by(jobs.c.id)
-        .with_for_update(skip_locked=True)
-    )
-    values = {
-        "status": "running",
-        "attempt": jobs.c.attempt + 1,
-        "owner": owner,
-        "task_id": task_id,
-        "lease_until": now + lease_s,
-        "started_at": now,
-        "next_publish_at": None,
-        "deadline_at": None,
-    }
-    statement = update(jobs).where(jobs.c.id.in_(free.scalar_subquery())).values(values).returning(*SEEN)
-    try:
-        with tx.begin_nested():
-            return [job_of(row) for row in tx.execute(statement)]
-    except IntegrityError:  # two workers took jobs of one lane at once: the unique index let one of them through
-        return []
 
 
 def heartbeat(tx: Connection, owners: Sequence[str], now: float, lease_s: float) -> set[str]:
@@ -184,13 +106,9 @@ def finish(tx: Connection, owner: str, outcomes: Sequence[Outcome], now: float, 
         recorded = {row[0] for row in fetch_values(tx, _FINISH_VALUES, ends, now, owner)}
         predictions.log(tx, [each for each in logged if each.job_id in recorded])
         return recorded
-    ids, *rest = _columns(ends, 5)
-    asked = _columns(predictions.values(logged), len(predictions.COLUMNS))
+    ids, *rest = columns(ends, 5)
+    asked = columns(predictions.values(logged), len(predictions.COLUMNS))
     return {row[0] for row in fetch(tx, _FINISH_AND_LOG, ids, *rest, now, ids, owner, *asked)}
-
-
-def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    return [[row[place] for row in rows] for place in range(width)]
 
 
 def retry(tx: Connection, owner: str, job_ids: Sequence[str], at: float) -> None:

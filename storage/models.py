@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, select, update
 
 from problems.declaration import Problem, changed_meaning, parse_problem
 from storage import ledger
+from storage.claims import Served
 from storage.dialects import fetch, upsert
 from storage.pages import Page, page
 from storage.schema import models
@@ -72,15 +73,15 @@ def get(tx: Connection, name: str) -> Model | None:
 
 
 _SERVING = (
-    "SELECT m.champion, m.updated_at, t.version FROM models m LEFT JOIN trials t ON t.model = m.name AND t.mode = 'canary'"
-    " WHERE m.name = ?"
+    "SELECT m.name, m.champion, m.updated_at, t.version FROM models m"
+    " LEFT JOIN trials t ON t.model = m.name AND t.mode = 'canary' WHERE m.name = ?"
 )
 
 
-def serving(tx: Connection, name: str) -> tuple[str | None, float, str | None] | None:
-    """The model's champion, when its declaration last changed, and its canary: the quick look of each prediction."""
+def serving(tx: Connection, name: str) -> Served | None:
+    """Who serves a model; None if there is no such model."""
     rows = fetch(tx, _SERVING, name)
-    return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
+    return Served(*rows[0]) if rows else None
 
 
 def lock(tx: Connection, name: str) -> Model:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
+from ml.metrics import figure
 from problems.declaration import Problem
 from storage import checks
 from storage.checks import Check
@@ -28,7 +29,8 @@ def all_is_well(room: Room, tx: Connection, model: Model, problem: Problem, perf
         return []
     good = problem.keeps(performance)
     side = "keeps" if good else "misses"
-    lines = [f"version {model.champion}: {problem.metric} {performance:.3f}, which {side} the threshold {problem.threshold:g}"]
+    shown = f"{problem.metric} {figure(performance)}"
+    lines = [f"version {model.champion}: {shown}, which {side} the threshold {problem.threshold:g}"]
     if not every:
         lines += _day(checks.since(tx, model.name, now - DAY_S, MOST), problem.metric)
     kind = "success" if good else "warning"
@@ -43,5 +45,5 @@ def _day(seen: Sequence[Check], metric: str) -> list[str]:
     labels = sum(check.result["labels_seen"] for check in seen)
     found = [check.result["decision"] for check in seen]
     alarms = sum(found.count(decision) for decision in ("drift", "floor"))
-    said = f"{len(seen):,} checks in 24 h saw {labels:,} labels: {metric} {min(measured):.3f} to {max(measured):.3f}"
+    said = f"{len(seen):,} checks in 24 h saw {labels:,} labels: {metric} {figure(min(measured))} to {figure(max(measured))}"
     return [f"{said}, {alarms or 'no'} alarm{'s' if alarms != 1 else ''}"]

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from ml.challenger import Training, next_follow_up
 from ml.leakage import Suspect
+from ml.metrics import figure
 from ml.trial import Standing
 from problems.declaration import Problem
 from storage import champions, jobs, models, versions
@@ -67,9 +68,9 @@ class Attempt:
     def compared(self) -> str:
         """The gate's figures in words."""
         made = self.made
-        before = "" if made.champion_score is None else f" against {made.champion_score:.3f}"
+        before = "" if made.champion_score is None else f" against {figure(made.champion_score)}"
         rows = f"on {made.holdout_rows:,} held-out rows ({made.window}, {made.rows:,} rows)"
-        return f"{self.problem.metric} {made.challenger_score:.3f}{before} {rows}"
+        return f"{self.problem.metric} {figure(made.challenger_score)}{before} {rows}"
 
     def evidence(self) -> dict[str, Any]:
         """What a decision record keeps of it."""

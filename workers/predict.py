@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 from loguru import logger
@@ -16,9 +17,10 @@ from ml.prediction import predict
 from ml.rows import unpack
 from problems.rows import PackedRows, joined
 from registry.port import RegistryDown, UnknownVersion
-from storage import ledger
+from storage import claims, ledger
+from storage.claims import Queued
 from storage.jobs import Job
-from storage.ledger import Outcome, Queued
+from storage.ledger import Outcome
 from storage.predictions import Logged
 from telemetry.logs import bound
 from workers import attempts, bulk, serving
@@ -28,13 +30,16 @@ from workers.run import carry
 from workers.shelf import Loaded, NotAtHand
 
 
-def run(room: Room, job_ids: Sequence[str], task_id: str) -> None:
+def run(room: Room, job_ids: Sequence[str], task_id: str, companions: int = GROUP) -> None:
     """Work the predict jobs that one doorbell names, and those that came meanwhile: their own bells will find nothing to do.
 
     Jobs whose model has no champion that can serve stay queued.
+
+    Args:
+        companions: how many others may be taken along.
     """
     owner = room.leases.owner()
-    taken = _taken(room, job_ids, owner, task_id)
+    taken = _taken(room, job_ids, owner, task_id, companions)
     if taken.small:
         with room.leases.holding(owner):
             answers = [answer for asked in _by_version(taken) for answer in _answer(room, *asked)]
@@ -42,13 +47,18 @@ def run(room: Room, job_ids: Sequence[str], task_id: str) -> None:
             _count(room, taken.small, answers, recorded)
     if taken.bulk:  # last: the small ones that were taken along do not wait for it
         carry(room, taken.bulk, task_id, bulk.work)
+    if taken.later:
+        run(room, taken.later, task_id, companions=0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
+    """What a task works: single jobs, with the champions of their models, then tables; `later` wait until that is done."""
+
     small: list[Job]
-    bulk: list[str]
     champions: dict[str, Loaded]
+    bulk: Sequence[str] = ()
+    later: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +67,16 @@ class _Answer:
     logged: Logged | None
 
 
-def _taken(room: Room, job_ids: Sequence[str], owner: str, task_id: str) -> _Taken:
+def _taken(room: Room, job_ids: Sequence[str], owner: str, task_id: str, companions: int) -> _Taken:
     """The jobs that this task works. Loading a model takes a while: never while holding the ledger's one writer's lock.
 
     A claim that a power cut takes back is a job that waits again, so it needs no disk; the finish does.
     """
     unfit = _Unfit()
+    claim = partial(_take, room, job_ids=job_ids, owner=owner, task_id=task_id, companions=companions, unfit=unfit)
     while True:
         try:
-            return room.db.run(lambda tx: _take(room, tx, job_ids, owner, task_id, unfit), within=room.db.singly_lax)
+            return room.db.run(claim, within=room.db.singly_lax)
         except NotAtHand as missing:
             _load(room, missing.model, unfit)
 
@@ -93,9 +104,14 @@ def _load(room: Room, model: str, unfit: _Unfit) -> None:
         unfit.away.add(model)
 
 
-def _take(room: Room, tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, unfit: _Unfit) -> _Taken:
-    """Claim the jobs that can be worked now; who is champion is looked at right before."""
-    waiting = _waiting(tx, job_ids)
+def _take(room: Room, tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, companions: int, unfit: _Unfit) -> _Taken:
+    """Claim the jobs that can be worked now; who is champion is looked at right before, or in the same moment."""
+    lease = (owner, task_id, room.clock(), room.settings.job_lease_s)
+    at_once, waiting = claims.take(tx, job_ids, PREDICT, companions, room.shelf.served(), *lease)
+    if at_once:  # the others' model may have to be loaded, which takes a while
+        champions = {name: room.shelf.at_hand(name) for name in {job.model for job in at_once}}
+        return _Taken(at_once, champions, later=[job.id for job in waiting])
+    waiting = _alone(waiting, job_ids)
     if unfit.away:
         ledger.rung(tx, [job.id for job in waiting if job.model in unfit.away], room.clock())
         waiting = [job for job in waiting if job.model not in unfit.away]
@@ -106,14 +122,12 @@ def _take(room: Room, tx: Connection, job_ids: Sequence[str], owner: str, task_i
         ledger.wait_for_champion(tx, early, task_id, room.clock(), room.settings.no_model_wait_s)
     ready = [job for job in waiting if job.model in champions]
     small = [job.id for job in ready if job.small]
-    lease_s = room.settings.job_lease_s
-    claimed = ledger.claim(tx, small, owner, task_id, room.clock(), lease_s, in_lanes=False) if small else []
-    return _Taken(claimed, [job.id for job in ready if not job.small], champions)
+    claimed = claims.claim(tx, small, *lease, in_lanes=False) if small else []
+    return _Taken(claimed, champions, [job.id for job in ready if not job.small])
 
 
-def _waiting(tx: Connection, job_ids: Sequence[str]) -> list[Queued]:
-    """The named jobs that wait, and their companions; but who may be dangerous travels alone."""
-    waiting = ledger.waiting(tx, job_ids, PREDICT, GROUP)
+def _alone(waiting: list[Queued], job_ids: Sequence[str]) -> list[Queued]:
+    """Without companions, if one of the jobs may be dangerous: it travels alone."""
     if not any(job.queue == QUARANTINE for job in waiting):
         return waiting
     named = set(job_ids)

@@ -10,7 +10,7 @@ from loguru import logger
 from sqlalchemy import Connection
 
 from ml import evidence, probation
-from ml.metrics import better, losses, score
+from ml.metrics import better, figure, losses, score
 from ml.model_file import RefusedModel
 from ml.prediction import Prediction, predict
 from ml.probation import LIMIT, ROWS, Probation
@@ -72,14 +72,14 @@ class Worse:
     def misfit(self) -> str:
         """That it is not, in words."""
         mu0 = self.predecessor.reference["mu0"]
-        return f"so is that of version {self.predecessor.name}, which serves again: {self.loss:.3f} against {mu0:.3f}"
+        return f"so is that of version {self.predecessor.name}, which serves again: {figure(self.loss)} against {figure(mu0)}"
 
     @property
     def sentence(self) -> str:
         """Why it is taken back, after the versions' names."""
         return (
-            f"on {self.state.rows:,} labelled rows since it began to serve its {self.metric} is {self.score:.3f}, that of "
-            f"version {self.predecessor.name} on the same rows {self.predecessor_score:.3f}; "
+            f"on {self.state.rows:,} labelled rows since it began to serve its {self.metric} is {figure(self.score)}, that of "
+            f"version {self.predecessor.name} on the same rows {figure(self.predecessor_score)}; "
             f"evidence {self.state.statistic:,.0f} ≥ {LIMIT:,.0f} after {self.state.proof_rows:,} rows."
         )
 

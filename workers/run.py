@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from jobs.kinds import POLICIES, Kind
 from registry.port import RegistryDown
 from settings import Settings
-from storage import jobs, ledger
+from storage import claims, jobs, ledger
 from storage.artifacts import MACHINE_FAULTS
 from storage.database import FAULTS
 from storage.jobs import Job, NewJob
@@ -79,7 +79,7 @@ def carry(room: Room, job_ids: Sequence[str], task_id: str, work: Work, failed: 
         failed: what else to record, in the same transaction, when a job ends as `failed`.
     """
     owner = room.leases.owner()
-    claimed = room.db.run(lambda tx: ledger.claim(tx, job_ids, owner, task_id, room.clock(), room.settings.job_lease_s))
+    claimed = room.db.run(lambda tx: claims.claim(tx, job_ids, owner, task_id, room.clock(), room.settings.job_lease_s))
     if not claimed:
         return
     with room.leases.holding(owner, time_limit_s(room.settings, claimed[0].kind)) as claim:

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from loguru import logger
@@ -16,6 +17,7 @@ from problems.declaration import Problem
 from registry.port import ModelRegistry, RegistryDown, UnknownVersion
 from storage import models, versions
 from storage.artifacts import Artifacts
+from storage.claims import Served
 from storage.models import Model
 from storage.versions import Version
 
@@ -67,7 +69,7 @@ class Shelf:
         self._artifacts = artifacts
         self._registry = registry
         self._problems: dict[str, tuple[float, Problem]] = {}
-        self._serving: dict[str, tuple[tuple[str | None, float, str | None], Loaded]] = {}
+        self._serving: OrderedDict[str, tuple[Served, Loaded]] = OrderedDict()  # last who was asked last
         self._kept: OrderedDict[str, Any] = OrderedDict()  # by the file's hash
         self._lock = threading.Lock()  # the preloader has a thread of its own
 
@@ -102,17 +104,26 @@ class Shelf:
             RefusedModel: neither its file may be loaded, nor that of an earlier version.
         """
         now = models.serving(tx, name)
-        if now is None or now[0] is None:
+        if now is None or now.champion is None:
             return None
-        at_hand = self._serving.get(name)
-        if at_hand and at_hand[0] == now:
-            return at_hand[1]
+        known = self._serving.get(name)
+        if known and known[0] == now:
+            return self.at_hand(name)
         if not load:
             raise NotAtHand(name)
         champion = self._load_champion(tx, name)
-        loaded = replace(champion, canary=self._canary(tx, champion, now[2])) if now[2] else champion
+        loaded = replace(champion, canary=self._canary(tx, champion, now.canary)) if now.canary else champion
         self._serving[name] = (now, loaded)
         return loaded
+
+    def served(self) -> list[Served]:
+        """Who served the models that were asked last, as far as this process knows, with what it has in memory: a few."""
+        return [known for known, _ in islice(reversed(self._serving.values()), KEPT)]
+
+    def at_hand(self, name: str) -> Loaded:
+        """The version that serves a model of `served`."""
+        self._serving.move_to_end(name)
+        return self._serving[name][1]
 
     def _canary(self, tx: Connection, champion: Loaded, name: str) -> Loaded | None:
         """The challenger that answers a share; None where it cannot be had: the champion answers all, the next check ends it."""

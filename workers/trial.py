@@ -17,7 +17,7 @@ from ml import detectors as port
 from ml import evidence, trial
 from ml.challenger import next_follow_up
 from ml.detectors import Watch
-from ml.metrics import better, losses, score
+from ml.metrics import better, figure, losses, score
 from ml.model_file import RefusedModel
 from ml.prediction import Prediction, predict
 from ml.trial import LIMIT, ROWS, Standing
@@ -151,8 +151,8 @@ def _why(tried: OnTrial, known: Figures, overdue: bool) -> str:
     if "score" not in known:
         return f"no label came in {tried.champion.problem.loop.trial_days:g} days"
     compared = (
-        f"on {known['rows']:,} labelled rows of its trial its {known['metric']} is {known['score']:.3f}, that of "
-        f"version {tried.row.against} on the same rows {known['champion_score']:.3f}"
+        f"on {known['rows']:,} labelled rows of its trial its {known['metric']} is {figure(known['score'])}, that of "
+        f"version {tried.row.against} on the same rows {figure(known['champion_score'])}"
     )
     side = tried.standing.better if known["leads"] else tried.standing.worse
     if side.proof is not None:

@@ -12,6 +12,7 @@ from ml.challenger import SMALLEST_HISTORY, Reason, is_grown
 from ml.detectors import Watch
 from ml.estimate import Estimate
 from ml.feature_drift import FeatureDrift
+from ml.metrics import figure
 from problems.declaration import Problem
 from problems.loop import Loop
 from storage.jobs import NewJob
@@ -136,7 +137,7 @@ def tell(
     now: float,
 ) -> list[NewJob]:
     """Tell people of a drift, of moved features, or (each check if asked for, else once a day) that all is well."""
-    shown = "not known yet" if performance is None else f"{performance:.3f}"
+    shown = "not known yet" if performance is None else figure(performance)
     if verdict.alarmed:
         if verdict.reason is None:
             return []
@@ -160,5 +161,5 @@ def _warn(
     title = f"Inputs of {model.name} have moved"
     lines = [f"{moved}. This starts no retraining: only labels show whether predictions suffer."]
     if estimate:
-        lines.append(f"by the model's own confidence {estimate.metric} is {estimate.value:.3f} now, {estimate.condition}")
+        lines.append(f"by the model's own confidence {estimate.metric} is {figure(estimate.value)} now, {estimate.condition}")
     return [tell_people(room, tx, key, "warning", "told", title, lines, now, model.name)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.chaos.judge import Row
 from jobs.kinds import PREDICT, QUARANTINE
-from storage import jobs, ledger
+from storage import claims, jobs, ledger
 from storage.database import Database
 from storage.jobs import NewJob
 from storage.ledger import Outcome
@@ -27,8 +27,8 @@ def clock_steps(minutes: float) -> Row:
         migrate(database)
         with database.begin() as tx:
             ids = [job.id for job in jobs.add(tx, [NewJob.make("predict", "m", "predict", NOW, 4) for _ in range(JOBS)])]
-            ledger.claim(tx, ids[::2], "alive", "t", NOW, LEASE_S)
-            ledger.claim(tx, ids[1::2], "dead", "t", NOW, LEASE_S)
+            claims.claim(tx, ids[::2], "alive", "t", NOW, LEASE_S)
+            claims.claim(tx, ids[1::2], "dead", "t", NOW, LEASE_S)
         _two_minutes(database, row, ids, minutes * 60)
         with database.read() as tx:
             found = jobs.get_many(tx, ids).values()
@@ -51,7 +51,7 @@ def _two_minutes(database: Database, row: Row, ids: list[str], step: float) -> N
                 ledger.finish(tx, "alive", [Outcome(each, "succeeded") for each in ids[::2]], now)
             ledger.expire(tx, vigil.silent(ledger.leases(tx)), now)
             again = [bell.job_id for queue in (PREDICT, QUARANTINE) for bell in ledger.due(tx, now, JOBS, queue)]
-            taken = [job.id for job in ledger.claim(tx, again, f"fresh{second}", "t", now, LEASE_S)]
+            taken = [job.id for job in claims.claim(tx, again, f"fresh{second}", "t", now, LEASE_S)]
             ledger.finish(tx, f"fresh{second}", [Outcome(each, "succeeded") for each in taken], now)
         if taken:
             row.done_s = float(second)

@@ -145,7 +145,8 @@ def _candidates(evidence: dict[str, Any]) -> Iterator[str]:
 def _learnt(evidence: dict[str, Any]) -> Iterator[str]:
     data = evidence.get("data") or {}
     if "rows" in data:
-        yield f"learnt from {data['rows']:,} rows, seed {data.get('seed')}"
+        beyond = f", {data['left_out']:,} left out: numbers that no estimator can learn" if data.get("left_out") else ""
+        yield f"learnt from {data['rows']:,} rows{beyond}, seed {data.get('seed')}"
 
 
 COMMANDS = (models, versions, checks, decisions, why, rollback)

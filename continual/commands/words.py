@@ -41,7 +41,9 @@ def until(at: datetime) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number as people read it."""
+    """A number as people read it: so many decimals, or digits where those would be all zeros or no end."""
+    if value and digits and not 0.01 <= abs(value) < 1e9:
+        return f"{value:.{digits}g}"
     return "–" if value is None else f"{value:,.{digits}f}"
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from sqlalchemy import select
 
 from problems.rows import PackedRows
-from storage import champions, ledger, models, predictions, versions
+from storage import champions, claims, ledger, models, predictions, versions
 from storage.artifacts import Artifacts
 from storage.database import Database
 from storage.jobs import Job
@@ -67,7 +67,7 @@ class Hand:
         """Claim and end every queued job; returns their ids."""
         with self.database.begin() as tx:
             queued = list(tx.execute(select(jobs.c.id).where(jobs.c.status == "queued")).scalars())
-            claimed = ledger.claim(tx, queued, "hand", "task", time.time(), 30)
+            claimed = claims.claim(tx, queued, "hand", "task", time.time(), 30)
         ended = [self._end(job) for job in claimed]
         with self.database.begin() as tx:
             predictions.log(tx, [logged for _, logged in ended if logged])

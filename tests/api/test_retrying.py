@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select, update
 
 from settings import Settings
-from storage import ledger
+from storage import claims, ledger
 from storage.artifacts import Artifacts
 from storage.database import Database
 from storage.ledger import Outcome
@@ -17,7 +17,7 @@ from tests.api.conftest import Ask
 def end(database: Database, job_id: str, status: str) -> None:
     """As a worker would: claimed, and failed by its own fault, or dead."""
     with database.begin() as tx:
-        ledger.claim(tx, [job_id], "w", "t", 0.0, 30.0)
+        claims.claim(tx, [job_id], "w", "t", 0.0, 30.0)
         ledger.finish(tx, "w", [Outcome(job_id, "failed", error=ledger.error_json("model_error", "No.", 1))], 1.0)
         tx.execute(update(jobs).where(jobs.c.id == job_id).values(status=status))
 

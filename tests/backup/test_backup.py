@@ -24,7 +24,7 @@ from backup.archive import Writer
 from problems.catalog import builtin
 from problems.declaration import declared
 from settings import Settings, read
-from storage import jobs, labels, ledger, models, old_versions, predictions, versions
+from storage import claims, jobs, labels, ledger, models, old_versions, predictions, versions
 from storage.artifacts import Artifacts
 from storage.database import Database
 from storage.jobs import NewJob
@@ -100,9 +100,9 @@ def fill(made: Place) -> dict[str, str]:
             jobs.add(tx, [new])
             made.artifacts.write(f"bodies/{name}/rows.bin", [name.encode() * 1_000])
             ids[name] = new.id
-        ledger.claim(tx, [ids["done"]], "w/1", "t", NOW, 30)
+        claims.claim(tx, [ids["done"]], "w/1", "t", NOW, 30)
         ledger.finish(tx, "w/1", [Outcome(ids["done"], "succeeded", result='{"a":"é, \\"b\\"\\n"}')], NOW)
-        ledger.claim(tx, [ids["running"]], "w/2", "t", NOW, 30)
+        claims.claim(tx, [ids["running"]], "w/2", "t", NOW, 30)
         predictions.log(tx, [Logged(ids["done"], "default", "3", 1, b"\x00\xff\n,", None, NOW)])
         labels.store(tx, "default", [((ids["done"], 0), "1")], NOW)
         labels.store(tx, "default", [((ids["done"], 0), "0")], NOW + 1)

@@ -7,6 +7,7 @@ import io
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from werkzeug.serving import make_server
 
 from continual import Client
 from continual.__main__ import main
+from continual.answers import Decision
+from continual.commands.models import story
+from continual.commands.words import number
 from tests.continual.conftest import Served
 from tests.examples.conftest import KEY
 
@@ -211,3 +215,15 @@ def test_the_doctor_names_what_is_wrong(run: Run, monkeypatch: pytest.MonkeyPatc
     }  # fmt: skip
     assert said.count("→") >= 4
     assert run("doctor", at="http://127.0.0.1:1")[1].startswith("✗ api ")
+
+
+def test_a_number_is_told_by_digits_that_say_something() -> None:
+    given = ((None, 2), (0.9437, 2), (0.000421, 3), (1e305, 2), (1_000.0, 0), (0.0, 2))
+    told = [number(value, digits) for value, digits in given]
+    assert told == ["–", "0.94", "0.000421", "1e+305", "1,000", "0.00"]
+
+
+def test_a_story_says_how_many_rows_nobody_could_learn() -> None:
+    data = {"rows": 1_000, "left_out": 2, "seed": 7}
+    found = Decision("d", datetime.now(UTC), "promote", "1", None, "It is the first.", None, {"data": data})
+    assert "learnt from 1,000 rows, 2 left out: numbers that no estimator can learn, seed 7" in story(found)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as theirs
 
-from ml.metrics import better, gate_losses, losses, score
+from ml.metrics import better, figure, gate_losses, losses, score
 from ml.prediction import Prediction
 from tests.ml.common import problem
 
@@ -77,3 +77,9 @@ def test_the_gates_losses_average_to_the_metric(metric: str) -> None:
     truth, said = (TARGETS, VALUES) if metric == "mae" else (TRUTH, SAID)
     expected = score(metric, truth, said)
     assert gate_losses(metric, truth, said).mean() == pytest.approx(1 - expected if "accuracy" in metric else expected)
+
+
+def test_a_score_is_told_by_digits_that_say_something() -> None:
+    """An error of 0.0000421 was told as 0.000, one of 1e305 with three hundred zeros."""
+    told = [figure(value) for value in (0.0, 0.9437, -0.25, 0.0421, 0.0000421, 1234.5678, 1e305)]
+    assert told == ["0.000", "0.944", "-0.250", "0.042", "4.21e-05", "1234.568", "1e+305"]

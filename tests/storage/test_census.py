@@ -6,7 +6,7 @@ import random
 
 from sqlalchemy import Connection, delete, func, select, union_all
 
-from storage import jobs, ledger, retention, schema
+from storage import claims, jobs, ledger, retention, schema
 from storage.census import KEPT_EVERY_S, LATE_S, MOST_S, Census, Count
 from storage.database import Database
 from storage.jobs import NewJob
@@ -23,7 +23,7 @@ def post(db: Database, at: float) -> str:
 
 def end(db: Database, job_id: str, at: float, status: jobs.Status) -> None:
     with db.begin() as tx:
-        ledger.claim(tx, [job_id], f"w{job_id}", "t", at, 30)
+        claims.claim(tx, [job_id], f"w{job_id}", "t", at, 30)
         ledger.finish(tx, f"w{job_id}", [Outcome(job_id, status, result="1")], at)
 
 

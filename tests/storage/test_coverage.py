@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 
-from storage import checks, coverage, datasets, dialects, jobs, labels, ledger, predictions
+from storage import checks, claims, coverage, datasets, dialects, jobs, labels, ledger, predictions
 from storage.database import Database
 from storage.datasets import NewDataset
 from storage.ids import first_id, new_id
@@ -54,7 +54,7 @@ def test_a_prediction_under_way_is_counted_when_it_is_logged(db: Database) -> No
     with db.begin() as tx:
         jobs.add(tx, [open_])
         assert ledger.oldest_open(tx, "predict", ["predict", "bulk"]) == open_.id
-        ledger.claim(tx, [open_.id], "w", "t", NOW, 30)
+        claims.claim(tx, [open_.id], "w", "t", NOW, 30)
         assert ledger.oldest_open(tx, "predict", ["predict"]) == open_.id
         ledger.finish(tx, "w", [ledger.Outcome(open_.id, "succeeded")], NOW)
         assert ledger.oldest_open(tx, "predict", ["predict"]) is None

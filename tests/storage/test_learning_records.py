@@ -126,10 +126,10 @@ def test_a_trial_is_seen_by_predictions_counts_on_and_ends_once(db: Database) ->
     """A canary stands beside the champion, a shadow does not; what is stored after its end is dropped."""
     promote(db, 1, None)
     with db.begin() as tx:
-        assert models.serving(tx, "default") == ("1", NOW, None)
+        assert models.serving(tx, "default") == ("default", "1", NOW, None)
         began = champions.try_out(tx, trial("2"), "It won.", {"by": "gate"}, NOW)
         assert (began.action, began.version, began.from_version) == ("train", "2", "1")
-        assert models.serving(tx, "default") == ("1", NOW, "2")
+        assert models.serving(tx, "default") == ("default", "1", NOW, "2")
         assert trials.challengers(tx) == {"default": "2"}
         moved = replace(trial("2"), standing={"better": {"rows": 3}}, figures={"rows": 3})
         assert trials.advance(tx, moved)
@@ -141,11 +141,11 @@ def test_a_trial_is_seen_by_predictions_counts_on_and_ends_once(db: Database) ->
         decision, ended = champions.stop_trial(tx, "default", "ada", NOW)
         assert (decision.action, ended.version, decision.evidence["trial"]["agreed"]) == ("reject", "2", 9)
         assert not trials.advance(tx, moved)
-        assert models.serving(tx, "default") == ("1", NOW, None)
+        assert models.serving(tx, "default") == ("default", "1", NOW, None)
         with pytest.raises(NoTrial):
             champions.stop_trial(tx, "default", "ada", NOW)
         champions.try_out(tx, trial("3", "shadow"), "It won.", {"by": "gate"}, NOW)
-        assert models.serving(tx, "default") == ("1", NOW, None)
+        assert models.serving(tx, "default") == ("default", "1", NOW, None)
 
 
 def test_of_the_newest_predictions_those_without_a_shadow_are_found(db: Database) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
-from storage import champions, jobs, ledger, predictions
+from storage import champions, claims, jobs, ledger, predictions
 from storage.database import Database
 from storage.jobs import Job, NewJob
 from storage.ledger import Lease, Outcome
@@ -30,7 +30,7 @@ def accept(db: Database, count: int = 1, **more: object) -> list[str]:
 
 def claim(db: Database, ids: list[str], owner: str, now: float = NOW) -> list[Job]:
     with db.begin() as tx:
-        return ledger.claim(tx, ids, owner, "task", now, LEASE)
+        return claims.claim(tx, ids, owner, "task", now, LEASE)
 
 
 def finish(db: Database, job_id: str, owner: str, now: float = NOW) -> set[str]:
@@ -281,7 +281,7 @@ def test_the_oldest_open_job_of_a_model_is_found_whether_it_waits_or_runs(db: Da
     with db.begin() as tx:
         jobs.add(tx, [old, young, other])
         assert jobs.open_job(tx, "train", "default") == old.id
-        ledger.claim(tx, [old.id], "w/1", "t", NOW, 30)
+        claims.claim(tx, [old.id], "w/1", "t", NOW, 30)
         assert jobs.open_job(tx, "train", "default") == old.id
         ledger.finish(tx, "w/1", [Outcome(old.id, "succeeded", result="1")], NOW)
         assert jobs.open_job(tx, "train", "default") == young.id

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import Connection, delete, select
 
 from jobs.kinds import QUEUES
-from storage import jobs, ledger
+from storage import claims, jobs, ledger
 from storage.database import Database
 from storage.jobs import TERMINAL, Job, NewJob
 from storage.ledger import Outcome
@@ -82,7 +82,7 @@ class Life(RuleBasedStateMachine):
 
     def claim(self, ids: Sequence[str], owner: str) -> set[str]:
         with self.db.begin() as tx:
-            return {job.id for job in ledger.claim(tx, ids, owner, "task", self.now, LEASE)}
+            return {job.id for job in claims.claim(tx, ids, owner, "task", self.now, LEASE)}
 
     @rule(numbers=SOME, worker=st.sampled_from(WORKERS))
     def a_doorbell(self, numbers: list[int], worker: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import champions, decisions, detectors, jobs, ledger, models, old_versions, orphans, trials, versions
+from storage import champions, claims, decisions, detectors, jobs, ledger, models, old_versions, orphans, trials, versions
 from storage.artifacts import Artifacts
 from storage.champions import NothingToRollBack
 from storage.database import Database
@@ -121,10 +121,10 @@ def test_while_an_old_job_is_open_nothing_goes(aged: Database, running: bool) ->
     with aged.begin() as tx:
         jobs.add(tx, [new, other])
         if running:
-            ledger.claim(tx, [new.id], "w/1", "t", NOW + 30 * DAY, 30)
+            claims.claim(tx, [new.id], "w/1", "t", NOW + 30 * DAY, 30)
     assert mark(aged) == []
     with aged.begin() as tx:
-        ledger.claim(tx, [new.id], "w/1", "t", NOW + 30 * DAY, 30)
+        claims.claim(tx, [new.id], "w/1", "t", NOW + 30 * DAY, 30)
         ledger.finish(tx, "w/1", [ledger.Outcome(new.id, "succeeded", result="1")], LATE)
     assert mark(aged) == names(*range(1, 10))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from storage import datasets, jobs, labels, ledger, orphans, predictions, retention
+from storage import claims, datasets, jobs, labels, ledger, orphans, predictions, retention
 from storage.artifacts import Artifacts
 from storage.census import Census
 from storage.database import Database
@@ -23,7 +23,7 @@ def ended(db: Database, at: float) -> str:
     new = NewJob.make("predict", "default", "predict", at, 4, payload=b"x")
     with db.begin() as tx:
         jobs.add(tx, [new])
-        ledger.claim(tx, [new.id], f"w{new.id}", "t", at, 30)
+        claims.claim(tx, [new.id], f"w{new.id}", "t", at, 30)
         ledger.finish(tx, f"w{new.id}", [Outcome(new.id, "succeeded", result="1")], at)
         predictions.log(tx, [Logged(new.id, "default", "1", 1, b"x", None, at)])
     return new.id

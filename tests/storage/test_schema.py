@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from storage import jobs, ledger, predictions
+from storage import claims, jobs, ledger, predictions
 from storage.database import Database
 from storage.jobs import NewJob
 from storage.ledger import Outcome
@@ -83,7 +83,7 @@ def test_migrations_run_between_the_statements_of_a_connection_that_stays_open(t
             accepted.append(new.id)
             with database.begin() as tx:
                 jobs.add(tx, [new])
-                ledger.claim(tx, [new.id], f"w/{revision}", "t", NOW, 30)
+                claims.claim(tx, [new.id], f"w/{revision}", "t", NOW, 30)
                 ledger.finish(tx, f"w/{revision}", [Outcome(new.id, "succeeded", result=revision)], NOW)
                 old_form = "INSERT INTO predictions (job_id, model, version, rows, features, artifact, created_at)"
                 tx.execute(text(f"{old_form} VALUES (:id, 'default', '1', 1, x'00', NULL, {NOW})"), {"id": new.id})

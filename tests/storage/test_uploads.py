@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from storage import jobs, ledger, predictions, uploads
+from storage import claims, jobs, ledger, predictions, uploads
 from storage.artifacts import Artifacts
 from storage.database import Database
 from storage.jobs import NewJob, Status
@@ -27,7 +27,7 @@ def sent(db: Database, artifacts: Artifacts, table: str, status: Status | None =
     artifacts.write(name, [b"x"])
     with db.begin() as tx:
         jobs.add(tx, [msgspec.structs.replace(new, artifact=name)])
-        ledger.claim(tx, [new.id], f"w{new.id}", "t", NOW, 30)
+        claims.claim(tx, [new.id], f"w{new.id}", "t", NOW, 30)
         if status is not None:
             ledger.finish(tx, f"w{new.id}", [Outcome(new.id, status)], NOW + 60)
         if rows:

@@ -11,7 +11,7 @@ import pytest
 
 from ml.generator import generate
 from problems.rows import PackedRows
-from storage import jobs, labels, ledger, predictions
+from storage import claims, jobs, labels, ledger, predictions
 from storage.jobs import NewJob
 from storage.ledger import Outcome
 from storage.predictions import Logged
@@ -68,7 +68,7 @@ def past(house: House) -> None:
     new = [NewJob.make("predict", "default", "predict", now, 3) for _ in range(ENDED)]
     with house.db.begin() as tx:
         jobs.add(tx, new)
-        ledger.claim(tx, [job.id for job in new], "w", "t", now, 60)
+        claims.claim(tx, [job.id for job in new], "w", "t", now, 60)
         ledger.finish(tx, "w", [Outcome(job.id, "succeeded", "{}") for job in new], now)
         asked = [PackedRows(1, row.tobytes()).encode() for row in rows]
         predictions.log(tx, [Logged(job.id, "default", "1", 1, row, None, now) for job, row in zip(new, asked, strict=True)])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from storage import jobs, ledger
+from storage import claims, jobs, ledger
 from tests.workers.conftest import House
 from workers.lease import ClaimLost, Leases
 from workers.watchdog import LEAKED_S, SILENT_S, Judge
@@ -25,7 +25,7 @@ def wait(what: Callable[[], object]) -> None:
 def running(house: House, leases: Leases) -> tuple[str, str]:
     job_id, owner = house.post("generate", payload=b"{}"), leases.owner()
     with house.db.begin() as tx:
-        ledger.claim(tx, [job_id], owner, "t", house.clock.now, leases.lease_s)
+        claims.claim(tx, [job_id], owner, "t", house.clock.now, leases.lease_s)
     return job_id, owner
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from registry.memory import MemoryRegistry
-from storage import ledger, models
+from storage import claims, ledger, models
 from storage.ledger import Outcome
 from tests.workers.conftest import House
 from workers import ingest, prepare
@@ -62,7 +62,7 @@ def test_predictions_that_wait_for_a_champion_fail_when_their_features_change(st
     start(AB)
     gone, waits, other = (start.house.post("predict", model, b"x") for model in ("plane", "plane", "default"))
     with start.house.db.begin() as tx:
-        ledger.claim(tx, [gone], "w", "t", start.house.clock(), 30)
+        claims.claim(tx, [gone], "w", "t", start.house.clock(), 30)
         ledger.finish(tx, "w", [Outcome(gone, "failed", error="{}")], start.house.clock())
     start(AB + "[estimator_args]\nC = 0.5\n")
     assert start.house.job(waits).status == "queued"

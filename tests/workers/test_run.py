@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import InternalError, OperationalError
 
 from registry.port import RegistryDown
-from storage import jobs, ledger
+from storage import claims, jobs, ledger
 from storage.jobs import Job
 from tests.workers.conftest import House
 from workers.lease import Claim
@@ -98,7 +98,7 @@ def test_many_retries_do_not_make_one_death_the_last(house: House) -> None:
     for _ in range(6):
         carry_again(house, job_id, throw(RegistryDown("away")))
     with house.db.begin() as tx:
-        ledger.claim(tx, [job_id], "dies/1", "t", house.clock.now, 30)
+        claims.claim(tx, [job_id], "dies/1", "t", house.clock.now, 30)
         assert ledger.expire(tx, ledger.leases(tx), house.clock.now)[1] == []
     assert house.job(job_id).status == "queued"
 

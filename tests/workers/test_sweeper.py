@@ -13,7 +13,7 @@ import redis
 from sqlalchemy.exc import OperationalError
 
 from jobs.kinds import QUEUES
-from storage import idempotency, jobs, ledger, uploads
+from storage import claims, idempotency, jobs, ledger, uploads
 from storage.idempotency import Key
 from storage.jobs import NewJob
 from storage.ledger import Outcome
@@ -65,7 +65,7 @@ class Night:
 
     def claim(self, ids: list[str], owner: str) -> None:
         with self.house.db.begin() as tx:
-            assert len(ledger.claim(tx, ids, owner, "t", self.house.clock.now, LEASE)) == len(ids)
+            assert len(claims.claim(tx, ids, owner, "t", self.house.clock.now, LEASE)) == len(ids)
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def test_without_a_broker_jobs_are_still_taken_back(house: House) -> None:
     sweeper = Sweeper(house.room, steady=Clock(0.0))
     job_id = house.post("predict", payload=b"x")
     with house.db.begin() as tx:
-        ledger.claim(tx, [job_id], "dead/1", "t", house.clock.now, LEASE)
+        claims.claim(tx, [job_id], "dead/1", "t", house.clock.now, LEASE)
     for second in range(32):
         sweeper.vigil._steady = Clock(float(second))
         sweeper.sweep()

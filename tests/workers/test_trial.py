@@ -13,7 +13,7 @@ from ml.generator import Drift, generate
 from ml.trial import LIMIT
 from problems.catalog import builtin
 from problems.declaration import declared
-from storage import champions, decisions, jobs, ledger, models, predictions, shadows, trials, versions
+from storage import champions, claims, decisions, jobs, models, predictions, shadows, trials, versions
 from storage.decisions import Decision
 from storage.trials import Trial
 from tests.workers.conftest import House
@@ -341,7 +341,7 @@ def test_a_shadow_that_takes_its_worker_down_each_time_ends_the_trial(house: Hou
     sweeper = Sweeper(house.room, steady=house.clock)
     for attempt in range(house.settings.max_attempts):
         with house.db.begin() as tx:
-            ledger.claim(tx, [job_id], f"gone/{attempt}", "t", house.clock(), 30)
+            claims.claim(tx, [job_id], f"gone/{attempt}", "t", house.clock(), 30)
         for _ in range(33):
             house.clock.now += 1
             with house.db.begin() as tx:
