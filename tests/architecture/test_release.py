@@ -18,10 +18,11 @@ RELEASE = runpy.run_path(str(SCRIPT))
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A repository with the files that name the version."""
-    for name in [*RELEASE["PLACES"], "CHANGELOG.md"]:
+    """A repository with the files that name the version, and a changelog of its own: ours has just been closed at a release."""
+    for name in RELEASE["PLACES"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## Unreleased\n\n### Added\n- What nobody had before.\n")
     for words in (
         ["init", "--quiet"],
         ["config", "user.email", "a@b"],
@@ -73,3 +74,10 @@ def test_uncommitted_changes_and_a_second_time_are_refused(copy: Path) -> None:
     assert "already" in release(copy, "12.3.4").stderr
     (copy / "settings.py").write_text((copy / "settings.py").read_text() + "\n")
     assert "not committed" in release(copy, "12.3.5").stderr
+
+
+def test_a_release_of_nothing_is_refused(copy: Path) -> None:
+    """Everything that changed stands under the release before."""
+    assert release(copy, "12.3.4").returncode == 0
+    done = release(copy, "12.3.5")
+    assert (done.returncode, "nothing under Unreleased" in done.stderr, git(copy, "tag").split()) == (1, True, ["v12.3.4"])
