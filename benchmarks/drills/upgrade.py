@@ -1,4 +1,4 @@
-"""`python -m benchmarks.drills.upgrade OLD`: from a release (a tag, or any commit) to this one and back, while jobs are posted.
+"""`python -m benchmarks.drills.upgrade [OLD]`: from a release (a tag, or any commit) to this one and back, while jobs are posted.
 
 The old release's parts run on PostgreSQL. Under load this release prepares the ledger while they serve; then each part of the
 new one comes and the old one goes, the API last. The same way back. Clients repeat what was not answered, with its
@@ -29,14 +29,14 @@ LEASE_S, DONE_S = 10.0, 120.0
 def main() -> int:
     """There and back; 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.drills.upgrade", description=__doc__)
-    parser.add_argument("old", help="a tag, branch or commit of this repository")
+    parser.add_argument("old", nargs="?", help="a tag, branch or commit of this repository (default: the newest release)")
     parser.add_argument("--jobs", type=int, default=1_200)
     parser.add_argument("--rate", type=float, default=20.0, help="jobs posted a second")
     asked = parser.parse_args()
     verdict = Verdict()
     try:
         with Parts(LEASE_S) as parts:
-            old = _tree(asked.old, parts.folder / "old")
+            old = _tree(asked.old or _newest_release(), parts.folder / "old")
             _first(parts, old)
             _move(parts, "old", "new", ROOT, asked, verdict)
             _move(parts, "new", "back", old, asked, verdict)
@@ -44,6 +44,18 @@ def main() -> int:
         print(f"not possible here: {missing}")
         return 2
     return 0 if all(verdict.held) else 1
+
+
+def _newest_release() -> str:
+    """The newest tag before this commit.
+
+    Raises:
+        Missing: there is none here, as in a clone without tags.
+    """
+    found = subprocess.run(["git", "describe", "--tags", "--abbrev=0"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise Missing("no release to come from: name a commit")
+    return found.stdout.strip()
 
 
 def _tree(commit: str, folder: Path) -> Path:
