@@ -6,6 +6,8 @@ import html
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
+from continual.commands.words import number
+
 SUCCESS, FAILURE, WARNING, DRIFT, INFO = "#2ECC71", "#E74C3C", "#F1C40F", "#E67E22", "#3498DB"
 COLOUR = {"success": SUCCESS, "failure": FAILURE, "warning": WARNING, "drift": DRIFT, "info": INFO}
 MARK = {"success": "✓", "failure": "✕", "warning": "!", "drift": "▲", "info": "i"}
@@ -46,11 +48,8 @@ def seconds(value: float | None) -> str:
 
 def figure(value: float | None, digits: int = 3) -> str:
     """A metric's value: `0.953`, `1,204`, `4.2e-05`; – if it is not known."""
-    if value is None:
-        return "–"
-    if value and not 0.01 <= abs(value) < 1e9:
-        return f"{value:.{digits}g}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}f}"
+    large = value is not None and 1_000 <= abs(value) < 1e9
+    return number(value, 0 if large else digits)
 
 
 def count(number: int, noun: str) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, exists, select, update
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from storage.dialects import among, columns, fetch, is_lite
-from storage.jobs import SEEN, SEEN_SQL, Job, job_of
-from storage.schema import jobs
+from storage.dialects import columns, fetch, is_lite
+from storage.jobs import SEEN_SQL, Job
+from storage.ledger import QUARANTINE
 
 
 class Queued(msgspec.Struct, frozen=True):
@@ -32,18 +32,27 @@ class Served(NamedTuple):
     canary: str | None
 
 
-# `status || ''`: by id. PostgreSQL, in whose plan there may be no queued jobs, would walk through the index of all that were
-_WAITING = (
-    "SELECT id, model, queue, artifact IS NULL FROM jobs WHERE id {among} AND status || '' = 'queued'"
-    " UNION SELECT * FROM (SELECT id, model, queue, artifact IS NULL FROM jobs"
-    " WHERE status = 'queued' AND queue = ? AND deadline_at IS NULL ORDER BY id LIMIT ?) AS companions ORDER BY 1"
+SERVING = (  # a `Served` for every model
+    "SELECT name AS model, champion, updated_at AS declared_at, version AS canary FROM models"
+    " LEFT JOIN trials ON trials.model = name AND mode = 'canary'"
 )
+# `status || ''`: by id. PostgreSQL, in whose plan there may be no queued jobs, would walk through the index of all that were
+_NAMED = (
+    "WITH named AS MATERIALIZED (SELECT id, model, queue, artifact IS NULL AS small FROM jobs"
+    " WHERE id {among} AND status || '' = 'queued')"
+)
+_FOUND = (
+    "SELECT * FROM named UNION SELECT * FROM (SELECT id, model, queue, artifact IS NULL FROM jobs"
+    " WHERE status = 'queued' AND queue = ? AND deadline_at IS NULL"
+    " AND NOT EXISTS (SELECT 1 FROM named WHERE queue = '<quarantine>') ORDER BY id LIMIT ?) AS companions"
+).replace("<quarantine>", QUARANTINE)
+_WAITING = f"{_NAMED} {_FOUND} ORDER BY 1"
 
 
 def waiting(tx: Connection, job_ids: Sequence[str], queue: str, most: int) -> list[Queued]:
     """Those of the jobs that wait, and their companions: the oldest of a queue that could be claimed now. Oldest first.
 
-    Whoever works anyway may take companions along.
+    Whoever works anyway may take companions along; but who may be dangerous travels alone.
     """
     return [Queued(*row) for row in fetch(tx, _WAITING, list(job_ids), queue, most)]
 
@@ -79,20 +88,23 @@ def claim(
 
 # by ARRAY PostgreSQL looks them up by id in any of its plans; see `ledger.finish`
 _TAKE = (
-    "WITH named AS MATERIALIZED (SELECT id, queue FROM jobs WHERE id = ANY(%b::text[]) AND status || '' = 'queued'),"
-    " companions AS (SELECT id FROM jobs WHERE status = 'queued' AND queue = ? AND deadline_at IS NULL"
-    " AND NOT EXISTS (SELECT FROM named WHERE queue <> ?) ORDER BY id LIMIT ?),"
-    " known AS (SELECT * FROM unnest(%b::text[], %b::text[], %b::double precision[], %b::text[])"
-    " AS _ (name, champion, at, other)),"
-    " served AS MATERIALIZED (SELECT name FROM known JOIN models USING (name, champion)"
-    " LEFT JOIN trials ON trials.model = name AND mode = 'canary' WHERE at = updated_at AND other IS NOT DISTINCT FROM version),"
+    "<named>, found AS (<found>), known AS (SELECT * FROM unnest(%b::text[], %b::text[], %b::double precision[], %b::text[])"
+    " AS _ (model, champion, declared_at, canary)),"
+    " served AS (SELECT model FROM known JOIN (<serving>) AS now USING (model, champion, declared_at)"
+    " WHERE known.canary IS NOT DISTINCT FROM now.canary),"
     " taken AS (<run> = ANY(ARRAY(SELECT id FROM jobs"
-    " WHERE id = ANY(ARRAY(SELECT id FROM named UNION SELECT id FROM companions)) AND status || '' = 'queued' AND queue = ?"
-    " AND artifact IS NULL AND lane IS NULL AND model || '' IN (SELECT name FROM served) ORDER BY id FOR UPDATE SKIP LOCKED))"
-    " RETURNING <job>) SELECT <job> FROM taken UNION ALL SELECT <job> FROM jobs"
+    " WHERE id = ANY(ARRAY(SELECT id FROM found WHERE small AND model IN (SELECT model FROM served)))"
+    " AND status || '' = 'queued' AND lane IS NULL ORDER BY id {lock_free})) RETURNING <job>)"
+    " SELECT <job> FROM taken UNION ALL SELECT <job> FROM jobs"
     " WHERE id = ANY(ARRAY(SELECT id FROM named WHERE id NOT IN (SELECT id FROM taken))) ORDER BY id"
 )
-_TAKE = _TAKE.replace("<run>", _RUN).replace("<job>", SEEN_SQL)
+_TAKE = (
+    _TAKE.replace("<named>", _NAMED)
+    .replace("<found>", _FOUND)
+    .replace("<serving>", SERVING)
+    .replace("<run>", _RUN)
+    .replace("<job>", SEEN_SQL)
+)
 
 
 def take(
@@ -113,34 +125,23 @@ def take(
     """
     if is_lite(tx) or not known:
         return [], waiting(tx, job_ids, queue, most)
-    found = fetch(tx, _TAKE, list(job_ids), queue, queue, most, *columns(known, 4), owner, task_id, now + lease_s, now, queue)
+    found = fetch(tx, _TAKE, list(job_ids), queue, most, *columns(known, 4), owner, task_id, now + lease_s, now)
     rows = [Job(*row) for row in found]
     still = [Queued(job.id, job.model, job.queue, job.artifact is None) for job in rows if job.status == "queued"]
     return [job for job in rows if job.status == "running"], still
 
 
+_CLAIM_IN_LANES = (
+    "<run> IN (SELECT id FROM jobs WHERE id {among} AND status || '' = 'queued' AND lane IS NOT NULL AND NOT EXISTS"
+    " (SELECT 1 FROM jobs AS other WHERE other.lane = jobs.lane AND other.status = 'running' AND other.lane IS NOT NULL)"
+    " ORDER BY id {lock_free}) RETURNING <job>"
+)
+_CLAIM_IN_LANES = _CLAIM_IN_LANES.replace("<run>", _RUN).replace("<job>", SEEN_SQL)
+
+
 def _claim_in_lanes(tx: Connection, job_ids: Sequence[str], owner: str, task_id: str, now: float, lease_s: float) -> list[Job]:
-    other = jobs.alias()
-    lane_taken = exists().where(other.c.lane == jobs.c.lane, other.c.status == "running")
-    free = (
-        select(jobs.c.id)
-        .where(among(tx, jobs.c.id, job_ids), jobs.c.status == "queued", jobs.c.lane.is_not(None), ~lane_taken)
-        .order_by(jobs.c.id)
-        .with_for_update(skip_locked=True)
-    )
-    values = {
-        "status": "running",
-        "attempt": jobs.c.attempt + 1,
-        "owner": owner,
-        "task_id": task_id,
-        "lease_until": now + lease_s,
-        "started_at": now,
-        "next_publish_at": None,
-        "deadline_at": None,
-    }
-    statement = update(jobs).where(jobs.c.id.in_(free.scalar_subquery())).values(values).returning(*SEEN)
     try:
         with tx.begin_nested():
-            return [job_of(row) for row in tx.execute(statement)]
+            return [Job(*row) for row in fetch(tx, _CLAIM_IN_LANES, owner, task_id, now + lease_s, now, list(job_ids))]
     except IntegrityError:  # two workers took jobs of one lane at once: the unique index let one of them through
         return []

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, select, update
 
 from problems.declaration import Problem, changed_meaning, parse_problem
 from storage import ledger
-from storage.claims import Served
+from storage.claims import SERVING, Served
 from storage.dialects import fetch, upsert
 from storage.pages import Page, page
 from storage.schema import models
@@ -72,15 +72,9 @@ def get(tx: Connection, name: str) -> Model | None:
     return _of(row) if row else None
 
 
-_SERVING = (
-    "SELECT m.name, m.champion, m.updated_at, t.version FROM models m"
-    " LEFT JOIN trials t ON t.model = m.name AND t.mode = 'canary' WHERE m.name = ?"
-)
-
-
 def serving(tx: Connection, name: str) -> Served | None:
     """Who serves a model; None if there is no such model."""
-    rows = fetch(tx, _SERVING, name)
+    rows = fetch(tx, f"{SERVING} WHERE name = ?", name)
     return Served(*rows[0]) if rows else None
 
 

@@ -11,14 +11,13 @@ import msgspec
 from loguru import logger
 from sqlalchemy import Connection
 
-from jobs.kinds import GROUP, PREDICT, QUARANTINE
+from jobs.kinds import GROUP, PREDICT
 from ml.model_file import RefusedModel
 from ml.prediction import predict
 from ml.rows import unpack
 from problems.rows import PackedRows, joined
 from registry.port import RegistryDown, UnknownVersion
 from storage import claims, ledger
-from storage.claims import Queued
 from storage.jobs import Job
 from storage.ledger import Outcome
 from storage.predictions import Logged
@@ -111,7 +110,6 @@ def _take(room: Room, tx: Connection, job_ids: Sequence[str], owner: str, task_i
     if at_once:  # the others' model may have to be loaded, which takes a while
         champions = {name: room.shelf.at_hand(name) for name in {job.model for job in at_once}}
         return _Taken(at_once, champions, later=[job.id for job in waiting])
-    waiting = _alone(waiting, job_ids)
     if unfit.away:
         ledger.rung(tx, [job.id for job in waiting if job.model in unfit.away], room.clock())
         waiting = [job for job in waiting if job.model not in unfit.away]
@@ -124,14 +122,6 @@ def _take(room: Room, tx: Connection, job_ids: Sequence[str], owner: str, task_i
     small = [job.id for job in ready if job.small]
     claimed = claims.claim(tx, small, *lease, in_lanes=False) if small else []
     return _Taken(claimed, champions, [job.id for job in ready if not job.small])
-
-
-def _alone(waiting: list[Queued], job_ids: Sequence[str]) -> list[Queued]:
-    """Without companions, if one of the jobs may be dangerous: it travels alone."""
-    if not any(job.queue == QUARANTINE for job in waiting):
-        return waiting
-    named = set(job_ids)
-    return [job for job in waiting if job.id in named]
 
 
 def _by_version(taken: _Taken) -> list[tuple[Loaded, list[Job], Loaded]]:

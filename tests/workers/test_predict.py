@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -23,12 +25,7 @@ ROW = PackedRows(1, np.array([[3.0, 3.0]]).tobytes()).encode()
 def house(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     """With a champion of `default` that has answered once, so that it is known here."""
     monkeypatch.setattr("storage.ids._last", 0)
-    if request.param == "sqlite":
-        made = House(tmp_path)
-        with closing(made.room):
-            yield known(made)
-        return
-    with throwaway_database() as url:
+    with throwaway_database() if request.param == "postgres" else nullcontext("") as url:
         made = House(tmp_path, database_url=url)
         with closing(made.room):
             yield known(made)
@@ -44,7 +41,7 @@ def known(house: House) -> House:
 def ask(house: House, model: str = "default", queue: str = "predict") -> str:
     new = house.room.new_job("predict", model, ROW)
     with house.db.begin() as tx:
-        jobs.add(tx, [jobs.NewJob(new.id, "predict", model, queue, 4, payload=ROW)])
+        jobs.add(tx, [msgspec.structs.replace(new, queue=queue)])
     return new.id
 
 
@@ -61,8 +58,7 @@ def second_version(house: House, model: str = "default") -> None:
     with house.db.begin() as tx:
         first = versions.get(tx, "default", "1")
         assert first is not None
-        fields = {name: getattr(first, name) for name in first.__slots__} | {"model": model, "number": 2, "promoted_from": None}
-        versions.add(tx, versions.Version(**fields))
+        versions.add(tx, replace(first, model=model, number=2))
         champions.serve(tx, model, "2", models.lock(tx, model).head, alias_pending=False)
 
 
