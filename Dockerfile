@@ -16,6 +16,7 @@ RUN useradd --system --uid 10001 --home-dir /tmp --no-create-home app \
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /app
 COPY . .
+RUN python -m compileall -q .
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     DATA_DIR=/var/lib/continual OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 USER app

@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     log_file_mb: int = Field(20, ge=1, le=10_000, description="MiB of a log under `make up` before it is put aside")
     log_files: int = Field(5, ge=1, le=100, description="logs put aside that are kept, for each process")
     metrics_token: SecretStr | None = Field(None, description="bearer token that /metrics asks for; unset: open")
+    alive_file: Path | None = Field(
+        None, description="file touched at each sign of life of a worker, beat or sweeper, for a health check; empty: none"
+    )
     worker_concurrency: int = Field(2, ge=1, le=256, description="processes of a prefork worker")
     job_lease_s: float = Field(30.0, ge=1, le=3600, description="seconds a silent worker keeps a job")
     job_limit_s: float = Field(3600.0, ge=1, description="seconds that one attempt may take; some kinds have less")
@@ -179,6 +182,13 @@ class Settings(BaseSettings):
         value = DRIVERS.get(scheme, scheme) + colon + rest
         if value and not value.startswith(("sqlite:///", "postgresql+psycopg://")):
             raise ValueError("expected sqlite:///file or postgresql://user:password@host/name")
+        return value
+
+    @field_validator("alive_file")
+    @classmethod
+    def _alive(cls, value: Path | None) -> Path | None:
+        if value and not value.parent.is_dir():
+            raise ValueError("expected a file in a folder that exists")
         return value
 
     @field_validator("api_key", "discord_webhook_url", "apprise_urls", "kuma_push_url", "metrics_token", mode="after")

@@ -31,6 +31,7 @@ def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Set:
         ("API_PORT", "99999", "API_PORT=99999: expected a port from 1 to 65535."),
         ("CHECK_INTERVAL_SECONDS", "soon", "CHECK_INTERVAL_SECONDS=soon: expected a number, seconds between two checks"),
         ("REDIS_URL", "http://x", "REDIS_URL=http://x: expected redis://host:port/number."),
+        ("ALIVE_FILE", "/nowhere/alive", "ALIVE_FILE=/nowhere/alive: expected a file in a folder that exists."),
         ("DISCORD_WEBHOOK_URL", "http://evil.test/s3cret", "DISCORD_WEBHOOK_URL=(hidden): expected an https:// address."),
     ],
 )

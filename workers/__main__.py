@@ -1,4 +1,4 @@
-"""`python -m workers ROLE`: prepare, a worker's role, sweeper, beat, flower, or alive (the health check of a container).
+"""`python -m workers ROLE`: prepare, a worker's role, sweeper, beat or flower.
 
 `python -m workers reproduce DECISION` runs a training again; `python -m workers doctor` looks at this machine's side.
 """
@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from typing import NoReturn
 
 from workers.roles import ROLES, announce
 
-USAGE = f"usage: python -m workers {{prepare|sweeper|beat|flower|alive|doctor|{'|'.join(ROLES)}}} | reproduce DECISION"
+USAGE = f"usage: python -m workers {{prepare|sweeper|beat|flower|doctor|{'|'.join(ROLES)}}} | reproduce DECISION"
 
 
 def main(arguments: list[str]) -> int:
     """Run one role until it is told to stop."""
     if len(arguments) == 2 and arguments[0] == "reproduce":
         return _reproduce(arguments[1])
-    if len(arguments) != 1 or arguments[0] not in {"prepare", "sweeper", "beat", "flower", "alive", "doctor", *ROLES}:
+    if len(arguments) != 1 or arguments[0] not in {"prepare", "sweeper", "beat", "flower", "doctor", *ROLES}:
         print(USAGE, file=sys.stderr)
         return 2
     role = arguments[0]
@@ -33,9 +32,7 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault(
         "MPLCONFIGDIR", str(settings.data_dir / "tmp" / "matplotlib")
     )  # its list of fonts takes seconds to make
-    start = {"prepare": _prepare, "sweeper": _sweep, "beat": _beat, "alive": _alive, "doctor": _doctor, "flower": _flower}.get(
-        role
-    )
+    start = {"prepare": _prepare, "sweeper": _sweep, "beat": _beat, "doctor": _doctor, "flower": _flower}.get(role)
     return start() if start else _work(role)
 
 
@@ -122,19 +119,6 @@ def _doctor() -> int:
 
     print(msgspec.json.encode(examine(load())).decode())
     return 0
-
-
-def _alive() -> int:
-    """0 if a worker of this host wrote a sign of life within half a minute."""
-    import socket
-
-    from settings import load
-    from storage import heartbeats
-    from storage.database import Database
-
-    with Database(load().ledger_url, pool_size=1).read() as tx:
-        here = f"@{socket.gethostname()[:60]}/"
-        return 0 if any(here in sign.name for sign in heartbeats.seen(tx, time.time() - 30)) else 1
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from settings import load
 from storage import heartbeats
 from storage.database import Database
-from workers.lease import sign_of_life
+from workers.lease import sign_of_life, touch
 from workers.room import worker_name
 
 SET_BACK = timedelta(seconds=2)
@@ -26,7 +26,8 @@ class Scheduler(PersistentScheduler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._ledger = Database(load().ledger_url, pool_size=1)
+        settings = load()
+        self._ledger, self._alive_file = Database(settings.ledger_url, pool_size=1), settings.alive_file
         self._signed_at = 0.0
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
@@ -48,6 +49,7 @@ class Scheduler(PersistentScheduler):
             self._heap = None  # Celery makes it anew
 
     def _sign(self, now: float) -> None:
+        touch(self._alive_file)
         sign = sign_of_life(worker_name("beat"), "beat", now, os.getpid())
         try:
             self._ledger.run(lambda tx: heartbeats.beat(tx, sign), patience_s=0)

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from loguru import logger
 from sqlalchemy import Connection
@@ -62,6 +63,7 @@ class Leases:
         outdated: called once with a sentence when a newer release has changed the ledger so that this one must stop; it
             asks the worker's main process to, as its supervisor would.
         pid: the worker's main process, if that is not this one: what it and its children use stands in the sign of life.
+        alive_file: touched at each turn, also while the ledger is away.
 
     Attributes:
         tally: what this process counts; it goes to the ledger with each sign of life.
@@ -77,8 +79,10 @@ class Leases:
         overdue: Callable[[str], None] | None = None,
         pid: int | None = None,
         outdated: Callable[[str], None] | None = None,
+        alive_file: Path | None = None,
     ) -> None:
         self.db, self.worker, self.queues, self.lease_s, self.clock = db, worker, queues, lease_s, clock
+        self._alive_file = alive_file
         self._overdue, self._pid = overdue or _end_process, pid or os.getpid()
         self._outdated, self._told = outdated or self._ask_to_stop, False
         self.tally = Tally()
@@ -88,6 +92,7 @@ class Leases:
 
     def start(self) -> None:
         self._beat()
+        touch(self._alive_file)
         self._thread.start()
 
     def stop(self) -> None:
@@ -116,6 +121,7 @@ class Leases:
                 if time.monotonic() > claim.end:
                     self._overdue(claim.owner)
             try:
+                touch(self._alive_file)
                 self._beat()
                 wait = min(self.lease_s / 4, MOST_S)
             except Exception as fault:  # noqa: BLE001 - without this thread every job of this process would be lost to it
@@ -156,6 +162,12 @@ class Leases:
         except DBAPIError as fault:
             self.tally.give_back(counted)
             logger.debug("what was counted is told later: {}", type(fault.orig).__name__)
+
+
+def touch(alive_file: Path | None) -> None:
+    """Say to a health check on this machine that a process goes on: a ledger that is away is no reason to end it."""
+    if alive_file:
+        alive_file.touch()
 
 
 def sign_of_life(name: str, component: str, now: float, pid: int, queues: str = "") -> Heartbeat:

@@ -95,7 +95,9 @@ def open_room(settings: Settings, role: str, queues: Sequence[str]) -> Room:
     db = Database(settings.ledger_url, pool_size=4)
     artifacts = Artifacts(settings.data_dir / "artifacts")
     registry = open_registry(settings)
-    leases = Leases(db, worker_name(role), ",".join(queues), settings.job_lease_s, time.time, pid=MAIN)
+    leases = Leases(
+        db, worker_name(role), ",".join(queues), settings.job_lease_s, time.time, pid=MAIN, alive_file=settings.alive_file
+    )
     bell = Bell(settings.redis_url, on_fault=logger.warning)
     room = Room(settings, db, bell, artifacts, registry, leases)
     if queues:  # the sweeper carries no jobs

@@ -26,7 +26,7 @@ from storage.migrate import TooOld, refuse_if_too_old
 from workers import attempts
 from workers.aliases import Aliases
 from workers.incidents import tell
-from workers.lease import sign_of_life
+from workers.lease import sign_of_life, touch
 from workers.old_versions import OldVersions
 from workers.room import Room, worker_name
 from workers.vigil import EvenClock, Vigil, WallClock
@@ -196,6 +196,7 @@ def run(room: Room) -> None:
     logger.info("ready")
 
     def sweep_and_look() -> None:
+        touch(room.settings.alive_file)
         sweeper.sweep()
         sweeper.prune()
         watch.look()

@@ -39,6 +39,16 @@ def test_every_part_of_the_compose_file_runs_the_same_command() -> None:
     }
 
 
+def test_who_listens_to_nobody_is_asked_what_the_compose_file_asks() -> None:
+    """A worker's, beat's and sweeper's probes are the health check there."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    asked = {name: main_of(each) for name, each in of_kind("Deployment").items() if "exec" in main_of(each)["livenessProbe"]}
+    assert asked.keys() == PARTS - {"api", "dashboard", "flower"}
+    for name, main in asked.items():
+        for probe in ("livenessProbe", "startupProbe"):
+            assert ["CMD", *main[probe]["exec"]["command"]] == services[name]["healthcheck"]["test"]
+
+
 def test_every_part_is_watched_and_bounded() -> None:
     """Probes, a limit of memory, and what it will need."""
     for name, each in of_kind("Deployment").items():

@@ -28,3 +28,14 @@ def test_a_clock_that_was_ahead_by_a_year_holds_up_no_tick(house: House, tmp_pat
     scheduler.tick()
     assert scheduler.schedule[NAME].is_due()[1] <= house.settings.check_interval_seconds
     scheduler.close()
+
+
+def test_each_turn_is_a_sign_to_a_health_check(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ALIVE_FILE is there after the first turn."""
+    alive = tmp_path / "alive"
+    monkeypatch.setattr(beat, "load", lambda: house.settings.model_copy(update={"alive_file": alive}))
+    scheduler = beat.Scheduler(app=make_app(NOWHERE), schedule_filename=str(tmp_path / "schedule"), max_interval=5)
+    assert not alive.exists()
+    scheduler.tick()
+    assert alive.exists()
+    scheduler.close()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from storage import claims, jobs, ledger
+from tests.architecture.law import ROOT
 from tests.workers.conftest import House
 from workers.lease import ClaimLost, Leases
 from workers.watchdog import LEAKED_S, SILENT_S, Judge
@@ -61,6 +65,30 @@ def test_a_job_that_never_returns_ends_its_process(house: House) -> None:
         wait(lambda: told)
     assert told[0] == owner
     leases.stop()
+
+
+def test_a_health_check_hears_of_the_process_and_not_of_the_ledger(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`deploy/alive`: not before the first sign of life, then with the ledger away too, and no longer once the thread stands."""
+    leases = Leases(house.db, "w", "", 0.2, house.clock, alive_file=tmp_path / "alive")
+
+    def alive(seconds: float) -> bool:
+        command: list[Path | str] = [ROOT / "deploy" / "alive", str(seconds)]
+        return subprocess.run(command, env=os.environ | {"ALIVE_FILE": str(tmp_path / "alive")}, check=False).returncode == 0
+
+    def gone() -> None:
+        raise RuntimeError("the ledger is away")
+
+    assert not alive(30)
+    leases.start()
+    assert alive(30)
+    monkeypatch.setattr(leases, "_beat", gone)
+    os.utime(tmp_path / "alive", (0, 0))
+    wait(lambda: alive(30))
+    leases.stop()
+    os.utime(tmp_path / "alive", (0, 0))
+    assert not alive(30)
 
 
 def test_the_thread_outlives_a_database_that_is_away(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
