@@ -8,6 +8,8 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 UV := PYTHONPATH=.boot UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy $(PYTHON) -m uv
 PYTEST_ARGS ?=
+# Images of Docker's set it: each process would compile its libraries anew at each start, half of the time that a start takes.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo up test check format backup restore bench bench-learning profile chaos hosts soak attack fuzz audit drill reproduce release env lock clean
 
