@@ -50,8 +50,8 @@ def build(settings: Settings, home: Home, broker: Broker | None) -> Stack:
     env = _common_env(settings, home, broker)
     ledger = Home.shown(home.root / "ledger.db") if not settings.database_url else "of DATABASE_URL"
     models = Home.shown(home.root / "mlflow") if not settings.mlflow_tracking_uri else "in MLFLOW_TRACKING_URI"
-    database = Group("database", f"{ledger}, models {models}", (_python("prepare", None, env, "workers", "prepare"),))
-    stages: list[tuple[Group, ...]] = [(database,), (_api(settings, env), _workers(env))]
+    database = Group("database", ledger, (_python("prepare", None, env, "workers", "prepare"),))
+    stages: list[tuple[Group, ...]] = [(database,), (_api(settings, env), _workers(models, env))]
     if broker is not None:
         stages.insert(0, (Group("broker", broker.detail, (broker.process(BROKER),)),))
     return Stack(tuple(stages), _pages(settings, home, env))
@@ -85,11 +85,11 @@ def _api(settings: Settings, env: dict[str, str]) -> Group:
     return Group("api", f"{settings.base_url}/docs", (_python("api", alive, env, "api", rank=API, grace_s=4.0),))
 
 
-def _workers(env: dict[str, str]) -> Group:
+def _workers(models: str, env: dict[str, str]) -> Group:
     soft = {**env, "REMAP_SIGTERM": "SIGQUIT"}  # Celery then hands its jobs back within 6 s
     return Group(
         "workers",
-        "predict, general, sweeper, beat",
+        f"predict, general, sweeper, beat   models {models}",
         (
             _python("predict", SAYS_READY, soft, "workers", "predict", grace_s=8.0),
             _python("general", SAYS_READY, soft, "workers", "general", grace_s=8.0),

@@ -50,7 +50,7 @@ class ModelRegistry(Protocol):
     """Every method but `prepare` is quick; all raise RegistryDown when the registry cannot be reached."""
 
     def prepare(self) -> None:
-        """Open the store, migrations included (up to 12 s the first time); again it changes nothing."""
+        """Open the store, migrations included (up to 12 s the first time); again it changes nothing. Fork before, not after."""
 
     def ping(self) -> None:
         """Return within a few seconds if the registry answers.

@@ -58,6 +58,11 @@ def get(tx: Connection, model: str, version: str) -> Version | None:
     return _of(row) if row else None
 
 
+def any_yet(tx: Connection) -> bool:
+    """Whether anything was ever promoted or tried, pruned or not."""
+    return tx.execute(select(versions.c.number).limit(1)).first() is not None
+
+
 def first(tx: Connection, model: str) -> Version | None:
     """The model's oldest version. One step in an index."""
     row = tx.execute(select(versions).where(versions.c.model == model).order_by(versions.c.number).limit(1)).first()

@@ -1,9 +1,15 @@
-"""Before anything starts: tables, problem files, the model registry's store. Safe to run again, and by several at once."""
+"""Before anything starts: tables and problem files. Safe to run again, and by several at once.
+
+MLflow takes seconds to import, and its own store seconds more to make: the worker that trains does both while the others start.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 from loguru import logger
 from sqlalchemy import Connection
@@ -12,8 +18,9 @@ from notify.other import OtherNotifier
 from problems.catalog import builtin, read_here, read_problems
 from problems.declaration import DECLARED, Problem, declared
 from problems.loop import warnings
+from registry.port import RegistryDown
 from settings import Settings
-from storage import jobs, models
+from storage import jobs, models, versions
 from storage.database import Database
 from storage.ids import new_id
 from storage.incidents import tell
@@ -33,7 +40,7 @@ class ProblemChanged(ValueError):
 
 
 def prepare(settings: Settings) -> None:
-    """Bring ledger, models and registry to where the processes expect them.
+    """Bring ledger and models to where the processes expect them.
 
     Raises:
         BrokenProblemFile, ProblemChanged, UnfitEstimator: one sentence that names the file or the model.
@@ -53,13 +60,47 @@ def prepare(settings: Settings) -> None:
         for problem in {each.name: each for each in problems}.values():
             _declare(tx, problem)
         jobs.add(tx, [_started(tx, settings, len(models.names(tx)))])
-    open_registry(settings).prepare()
+    _replace_lost_store(settings)
     db.close()
     logger.info(
         "prepared: {} problems, ledger at {}",
         len(problems),
         db.engine.url.render_as_string(hide_password=True),
     )
+
+
+def make_first_store(settings: Settings) -> None:
+    """Make MLflow's store on this machine where nothing was registered yet: one that has versions may only be away for a while.
+
+    In a process apart, for its connections must not be there twice when this one's children are forked.
+
+    Raises:
+        SystemExit: it could not be made; the reason is on stderr.
+    """
+    if settings.mlflow_tracking_uri or _has_versions(settings):
+        return
+    apart = multiprocessing.get_context("fork").Process(target=open_registry(settings).prepare)
+    apart.start()
+    apart.join()
+    if apart.exitcode:
+        sys.exit(apart.exitcode)
+
+
+def _has_versions(settings: Settings) -> bool:
+    with closing(Database(settings.ledger_url, pool_size=1)) as db, db.read() as tx:
+        return versions.any_yet(tx)
+
+
+def _replace_lost_store(settings: Settings) -> None:
+    """A start of the whole stack, and nothing else, begins a new store where one with versions is gone."""
+    if settings.mlflow_tracking_uri or not _has_versions(settings):
+        return
+    registry = open_registry(settings)
+    try:
+        registry.ping()
+    except RegistryDown as down:
+        logger.warning("{}: a new one is made", down)
+        registry.prepare()
 
 
 def _fit(db: Database, files: Sequence[Problem]) -> None:

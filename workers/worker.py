@@ -23,6 +23,7 @@ from storage import heartbeats, ledger
 from storage.database import Database
 from workers import roles
 from workers.app import app, room, settings
+from workers.prepare import make_first_store
 from workers.room import worker_name
 from workers.watchdog import Watchdog
 
@@ -58,6 +59,7 @@ def _preload(role: str) -> None:
     """What children share with their parent. A worker that never trains does without MLflow: 3 s and 160 MB less."""
     if TRAIN in roles.ROLES[role].queues:
         load_mlflow()
+        make_first_store(settings)
     for name in ("sklearn.linear_model", "sklearn.ensemble", "workers.tasks"):
         importlib.import_module(name)
     gc.collect()

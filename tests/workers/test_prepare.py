@@ -8,8 +8,10 @@ import msgspec
 import pytest
 
 from registry.memory import MemoryRegistry
-from storage import claims, ledger, models
+from registry.port import RegistryDown
+from storage import claims, ledger, models, versions
 from storage.ledger import Outcome
+from storage.versions import Version
 from tests.workers.conftest import House
 from workers import ingest, prepare
 from workers.lease import Claim
@@ -28,17 +30,16 @@ AB, BA = 'a = "number"\nb = "number"\n', 'b = "number"\na = "number"\n'
 
 
 @pytest.fixture
-def start(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
-    return Start(house, tmp_path / "problems", monkeypatch)
+def start(house: House, tmp_path: Path) -> Start:
+    return Start(house, tmp_path / "problems")
 
 
 class Start:
     """Starts the stack's database step with `plane.toml` of these features."""
 
-    def __init__(self, house: House, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, house: House, folder: Path) -> None:
         self.house, self.folder = house, folder
         folder.mkdir()
-        monkeypatch.setattr(prepare, "open_registry", lambda _: MemoryRegistry())
 
     def __call__(self, features: str) -> None:
         (self.folder / "plane.toml").write_text(PLANE + features)
@@ -86,3 +87,45 @@ def test_a_table_that_was_read_before_its_model_was_declared_anew_is_no_dataset(
     with start.house.db.begin() as tx, pytest.raises(JobFailed, match="declared anew while the rows were read"):
         done.settle(tx, start.house.clock())
     assert start.house.model("plane").rows == 0
+
+
+class Store(MemoryRegistry):
+    """A registry whose store is a file that `prepare` makes."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+
+    def prepare(self) -> None:
+        self.file.touch()
+
+    def ping(self) -> None:
+        if not self.file.exists():
+            raise RegistryDown("the store is away")
+
+
+def test_the_first_store_is_made_by_who_trains_and_one_in_a_lost_ones_place_by_a_whole_start(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that comes back while a store with versions is away makes no empty one, which would spoil the true one."""
+    file, settings = tmp_path / "store", start.house.settings
+    monkeypatch.setattr(prepare, "open_registry", lambda _: Store(file))
+    start(AB)
+    assert not file.exists()
+    prepare.make_first_store(settings)
+    assert file.exists()
+    with start.house.db.begin() as tx:
+        versions.add(tx, Version("plane", 1, "j", 0.0, "models/x", "0" * 64, {}, {}, None, {}, {}, [0, 1]))
+    file.unlink()
+    prepare.make_first_store(settings)
+    assert not file.exists()
+    start(AB)
+    assert file.exists()
+
+
+def test_a_first_store_that_cannot_be_made_ends_the_worker(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its supervisor tries again; the folder of the store is missing here."""
+    monkeypatch.setattr(prepare, "open_registry", lambda _: Store(tmp_path / "nowhere" / "store"))
+    start(AB)
+    with pytest.raises(SystemExit, match="1"):
+        prepare.make_first_store(start.house.settings)
