@@ -109,6 +109,18 @@ def test_who_may_be_dangerous_travels_alone_though_its_model_is_known(house: Hou
     assert ends(house, [companion, dangerous]) == ["queued", "succeeded"]
 
 
+def test_the_bell_of_a_table_has_the_single_rows_that_wait_answered_too(house: House) -> None:
+    """Before the table, which takes longer."""
+    companion = ask(house)
+    house.room.artifacts.write("bodies/t/table.bin", [ROW])
+    table = house.room.new_job("predict", "default", artifact="bodies/t/table.bin")
+    with house.db.begin() as tx:
+        jobs.add(tx, [msgspec.structs.replace(table, queue="bulk")])
+    carry(house, table.id)
+    assert ends(house, [companion, table.id]) == ["succeeded"] * 2
+    assert {house.job(each).task_id for each in (companion, table.id)} == {"task"}
+
+
 def test_a_prediction_without_a_champion_waits_beside_others_that_are_answered(house: House) -> None:
     """Its own task says that it waits for one, until when; the others' answers do not depend on it."""
     house.declare("unborn", **PLANE)
