@@ -60,7 +60,7 @@ def prepare(settings: Settings) -> None:
         for problem in {each.name: each for each in problems}.values():
             _declare(tx, problem)
         jobs.add(tx, [_started(tx, settings, len(models.names(tx)))])
-    _replace_lost_store(settings)
+    _replace_lost_store(settings, db)
     db.close()
     logger.info(
         "prepared: {} problems, ledger at {}",
@@ -77,8 +77,9 @@ def make_first_store(settings: Settings) -> None:
     Raises:
         SystemExit: it could not be made; the reason is on stderr.
     """
-    if settings.mlflow_tracking_uri or _has_versions(settings):
-        return
+    with closing(Database(settings.ledger_url, pool_size=1)) as db:
+        if settings.mlflow_tracking_uri or _has_versions(db):
+            return
     apart = multiprocessing.get_context("fork").Process(target=open_registry(settings).prepare)
     apart.start()
     apart.join()
@@ -86,14 +87,14 @@ def make_first_store(settings: Settings) -> None:
         sys.exit(apart.exitcode)
 
 
-def _has_versions(settings: Settings) -> bool:
-    with closing(Database(settings.ledger_url, pool_size=1)) as db, db.read() as tx:
+def _has_versions(db: Database) -> bool:
+    with db.read() as tx:
         return versions.any_yet(tx)
 
 
-def _replace_lost_store(settings: Settings) -> None:
+def _replace_lost_store(settings: Settings, db: Database) -> None:
     """A start of the whole stack, and nothing else, begins a new store where one with versions is gone."""
-    if settings.mlflow_tracking_uri or not _has_versions(settings):
+    if settings.mlflow_tracking_uri or not _has_versions(db):
         return
     registry = open_registry(settings)
     try:
