@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 # Images of Docker's set it: each process would compile its libraries anew at each start, half of the time that a start takes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo up test check format backup restore bench bench-learning profile chaos hosts soak attack fuzz audit drill reproduce release env lock clean
+.PHONY: help demo up test check format backup restore bench bench-learning profile chaos hosts soak attack fuzz audit manifests drill reproduce release env lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name what; do \
@@ -66,6 +66,16 @@ audit: .boot/.done  ## known holes in what uv.lock names (asks the package index
 	@$(UV) export --quiet --frozen --no-emit-project --format requirements.txt > .boot/requirements.txt
 	@$(UV) tool run --quiet pip-audit --progress-spinner off --disable-pip --require-hashes -r .boot/requirements.txt
 	@$(UV) tool run --quiet zizmor --offline .github
+
+# Not asked: limits of CPU, which only slow down (11); digests, pull policy and secrets as files (43, 15, 35), which are whose cluster
+# it is to choose; a high user id, where Redis's and PostgreSQL's images have their own (40); to be ready, of who listens to nobody (9).
+manifests: .boot/.done  ## the Kubernetes manifests against its schemas and a policy linter (needs kubectl)
+	@for each in base overlays/stores overlays/keda; do \
+	  printf '%s\n' "$$each"; kubectl kustomize "deploy/kubernetes/$$each" > .boot/manifests.yaml; \
+	  $(UV) tool run --quiet kubernetes-validate==1.37.0 --strict --quiet .boot/manifests.yaml; \
+	  $(UV) tool run --quiet checkov==3.3.30 --file .boot/manifests.yaml --framework kubernetes --compact --quiet --skip-download \
+	    --skip-check CKV_K8S_9,CKV_K8S_11,CKV_K8S_15,CKV_K8S_35,CKV_K8S_40,CKV_K8S_43; \
+	done
 
 drill: .venv/.dev  ## load, backup, kill, wipe, restore: is everything there? (DRILL_ARGS="--ledger sqlite")
 	@$(RUN) -m benchmarks.drills $(DRILL_ARGS)

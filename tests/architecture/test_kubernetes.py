@@ -54,6 +54,7 @@ def test_every_part_is_watched_and_bounded() -> None:
     for name, each in of_kind("Deployment").items():
         main = main_of(each)
         assert {"livenessProbe", "startupProbe"} <= main.keys(), name
+        assert ("readinessProbe" in main) == ("ports" in main), name
         assert "memory" in main["resources"]["limits"], name
         assert {"cpu", "memory"} <= main["resources"]["requests"].keys(), name
 
