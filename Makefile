@@ -64,7 +64,7 @@ fuzz: .venv/.dev  ## ten minutes of requests made from openapi.json, in every ro
 
 audit: .boot/.done  ## known holes in what uv.lock names (asks the package index), and in the workflows
 	@$(UV) export --quiet --frozen --no-emit-project --format requirements.txt > .boot/requirements.txt
-	@$(UV) tool run --quiet pip-audit --progress-spinner off --disable-pip --require-hashes -r .boot/requirements.txt
+	@$(UV) tool run --quiet pip-audit --strict --progress-spinner off --disable-pip --require-hashes -r .boot/requirements.txt
 	@$(UV) tool run --quiet zizmor --offline .github
 
 # Not asked: limits of CPU, which only slow down (11); digests, pull policy and secrets as files (43, 15, 35), which are whose cluster
