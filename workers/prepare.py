@@ -77,8 +77,10 @@ def make_first_store(settings: Settings) -> None:
     Raises:
         SystemExit: it could not be made; the reason is on stderr.
     """
+    if settings.mlflow_tracking_uri:
+        return
     with closing(Database(settings.ledger_url, pool_size=1)) as db:
-        if settings.mlflow_tracking_uri or _has_versions(db):
+        if _has_versions(db):
             return
     apart = multiprocessing.get_context("fork").Process(target=open_registry(settings).prepare)
     apart.start()
