@@ -15,7 +15,7 @@ from api import bodies
 from api.asking import page_of_query
 from api.auditing import act
 from api.bodies import JSON, Body
-from api.errors import not_found, unprocessable
+from api.errors import Refused, not_found, unprocessable
 from api.house import house
 from api.jobs import checked
 from api.routes import PAGE, ListOf, Routes
@@ -102,7 +102,7 @@ class RotateBody(Body):
     "Give a token a new secret: a new token of the same name, role and lifespan. The old one stays valid for `grace_s` seconds.",
     bodies={JSON: RotateBody},
     answers={201: NewTokenView},
-    refusals=(404,),
+    refusals=(404, 409),
 )
 def rotate_token(id_: str) -> Response:
     bodies.media_type(JSON)
@@ -113,9 +113,10 @@ def rotate_token(id_: str) -> Response:
         if old is None or (old.expires_at is not None and old.expires_at <= now):
             raise not_found(f"Token {id_}")
         lasts = None if old.expires_at is None else min(now + old.expires_at - old.created_at, LAST)
-        token = replace(old, id=new_id(now), hash=hash_of(secret), created_at=now, expires_at=lasts)
+        token = replace(old, id=new_id(now), hash=hash_of(secret), created_at=now, expires_at=lasts, successor=None)
+        if not tokens.succeed(tx, old.id, token.id, min(now + body.grace_s, old.expires_at or math.inf)):
+            raise Refused(409, "The token was rotated already, and is in its grace: rotate its successor, or make a new token.")
         tokens.add(tx, token)
-        tokens.expire(tx, old.id, min(now + body.grace_s, old.expires_at or math.inf))
         audit.add(tx, act("rotate", f"token {old.id}", f"'{old.name}', by token {token.id}"))
     parts.verified.forget()
     return _with_secret(token, secret)

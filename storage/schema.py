@@ -300,6 +300,7 @@ tokens = Table(
     Column("hash", String(64), nullable=False, unique=True),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
+    Column("successor", String(36)),  # the token that a rotation made of it
 )
 
 audit = Table(

@@ -21,6 +21,7 @@ class Token:
     hash: str
     created_at: float
     expires_at: float | None
+    successor: str | None = None  # the token that a rotation made of it
 
 
 def _of(row: Row[Any]) -> Token:
@@ -42,9 +43,10 @@ def get(tx: Connection, token_id: str) -> Token | None:
     return _of(row) if row else None
 
 
-def expire(tx: Connection, token_id: str, at: float) -> None:
-    """Let a token end at a moment."""
-    tx.execute(update(tokens).where(tokens.c.id == token_id).values(expires_at=at))
+def succeed(tx: Connection, token_id: str, successor: str, at: float) -> bool:
+    """Let a token end at a moment, with another in its place; False if it has one already."""
+    alone = (tokens.c.id == token_id, tokens.c.successor.is_(None))
+    return bool(tx.execute(update(tokens).where(*alone).values(expires_at=at, successor=successor)).rowcount)
 
 
 def remove(tx: Connection, token_id: str) -> bool:

@@ -84,6 +84,17 @@ def test_after_a_rotation_both_secrets_are_valid_until_the_grace_is_over(setting
     close(app)
 
 
+def test_a_token_is_rotated_once_and_then_its_successor_is(ask: Ask) -> None:
+    """A second time by the old id, in its grace: 409, nothing made; what lasts for ever has a successor that does, and so on."""
+    old = ask("POST", "/tokens", json={"name": "ana", "role": "viewer"}).get_json()
+    new = ask("POST", f"/tokens/{old['id']}/rotate", json={}).get_json()
+    again = ask("POST", f"/tokens/{old['id']}/rotate", json={})
+    assert (again.status_code, "rotated already" in again.get_json()["detail"]) == (409, True)
+    newest = ask("POST", f"/tokens/{new['id']}/rotate", json={}).get_json()
+    assert [new["expires_at"], newest["expires_at"]] == [None, None]
+    assert {each["id"] for each in ask("GET", "/tokens").get_json()["tokens"]} == {old["id"], new["id"], newest["id"]}
+
+
 @pytest.mark.parametrize("body", [{"grace_s": -1}, {"grace_s": 1e9}, {"grace_s": "soon"}, {"more": 1}], ids=str)
 def test_a_rotation_that_makes_no_sense_is_422(ask: Ask, body: dict[str, Any]) -> None:
     """And the token stays as it is."""

@@ -29,7 +29,7 @@ def test_the_migrations_make_exactly_the_tables_of_the_schema(db: Database) -> N
 def test_migrating_again_changes_nothing(db: Database) -> None:
     migrate(db)
     with db.begin() as tx:
-        assert MigrationContext.configure(tx).get_current_revision() == "0011"
+        assert MigrationContext.configure(tx).get_current_revision() == "0012"
 
 
 def test_one_step_back_and_forth_makes_the_same_tables(db: Database) -> None:
