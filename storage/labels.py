@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from storage import coverage, models
 from storage.dialects import fetch, insert_many
@@ -116,6 +116,14 @@ def of_job(tx: Connection, job_id: str) -> list[Labelled]:
         before.setdefault(row.row, []).append((row.label, row.labelled_at))
     query = select(labels).where(labels.c.job_id == job_id).order_by(labels.c.row)
     return [Labelled(job_id, row.row, row.label, row.labelled_at, before.get(row.row, [])) for row in tx.execute(query)]
+
+
+def corrected(tx: Connection, model: str, start: float, stop: float) -> list[float]:
+    """When labels of a model were corrected between two moments, epoch seconds, ascending. It reads all corrections."""
+    this = and_(labels.c.job_id == label_changes.c.job_id, labels.c.row == label_changes.c.row, labels.c.model == model)
+    at = label_changes.c.replaced_at
+    query = select(at).join(labels, this).where(at >= start, at <= stop).distinct().order_by(at)
+    return list(tx.execute(query).scalars())
 
 
 _BETWEEN = (

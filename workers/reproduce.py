@@ -6,7 +6,8 @@ Versions that it was compared with and that were pruned since are trained again 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from ml.challenger import Training, train
 from ml.model_file import RefusedModel, content
 from problems.declaration import Problem, parse_problem
 from registry.port import UnknownVersion
-from storage import decisions, versions
+from storage import decisions, labels, versions
 from storage.decisions import Decision
 from storage.versions import Version
 from workers import history, lineage, recall
@@ -24,6 +25,8 @@ from workers.history import Learnable
 from workers.room import Room
 
 Made = dict[int, Any]  # pipelines that were trained again, by the version's number
+NEAR_S: Final = 60.0  # how long a correction may be under way, or a clock be ahead
+MOST_MOMENTS: Final = 100  # of so many corrections, each looked at in some 0.1 s
 OUTCOMES: Final = {"promote": "promoted", "train": "promoted", "reject": "rejected"}  # "train": it won, and went on trial
 
 
@@ -136,18 +139,32 @@ def _rows(room: Room, tx: Connection, problem: Problem, known: lineage.Lineage) 
     """The rows that were learnt from, with their labels as they stood then."""
     if known["source_sha256"] != lineage.source_digest(known["source"]):
         raise CannotReproduce(f"{known['source']} is another file than then.")
-    try:
-        tail, head = known["history"]
-        learnt = history.learnable(room, tx, problem, tail, head, known["seed"], as_of=lineage.epoch(known["read_at"]))
-    except FileNotFoundError as gone:
-        raise CannotReproduce(f"A file of rows is gone: {gone.filename}.") from gone
-    there, needed = len(learnt.past) if learnt else 0, known["rows"] + known["replay"]["older"]
-    if learnt is None or there != needed:
+    read_at, needed, tried = lineage.epoch(known["read_at"]), known["rows"] + known["replay"]["older"], list[tuple[int, str]]()
+    tail, head = known["history"]
+    for moment in (read_at, *_near(tx, problem.name, read_at)):
+        try:
+            learnt = history.learnable(room, tx, problem, tail, head, known["seed"], as_of=moment)
+        except FileNotFoundError as gone:
+            raise CannotReproduce(f"A file of rows is gone: {gone.filename}.") from gone
+        found = "" if learnt is None else lineage.digest(problem, learnt.past)
+        if learnt is not None and found == known["rows_sha256"]:
+            return learnt
+        tried.append((0 if learnt is None else len(learnt.past), found))
+    there, found = tried[0]
+    if there != needed:
         raise CannotReproduce(f"{there:,} of the {needed:,} rows are still there.")
-    found = lineage.digest(problem, learnt.past)
-    if found != known["rows_sha256"]:
-        raise CannotReproduce(f"The rows are not those of then: SHA-256 {found[:12]}…, was {known['rows_sha256'][:12]}….")
-    return learnt
+    raise CannotReproduce(f"The rows are not those of then: SHA-256 {found[:12]}…, was {known['rows_sha256'][:12]}….")
+
+
+def _near(tx: Connection, model: str, moment: float) -> Iterator[float]:
+    """Other moments that the rows may be of, the nearest first: the hash of the rows says whether one is.
+
+    A correction that was under way when the rows were read is not among them, though it says that it came before; one by a
+    machine whose clock is ahead is, though it says that it came later.
+    """
+    corrected = labels.corrected(tx, model, moment - NEAR_S, moment + NEAR_S)
+    if corrected:
+        yield from sorted([math.nextafter(corrected[0], 0.0), *corrected], key=lambda at: abs(at - moment))[:MOST_MOMENTS]
 
 
 def _loaded(champion: Version | None, pipeline: Callable[[Version], Any]) -> Any:

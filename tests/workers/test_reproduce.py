@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import delete, update
 
 from ml.generator import generate
-from storage import champions, decisions, versions
+from storage import champions, decisions, labels, versions
 from storage.decisions import Decision
 from storage.schema import decisions as decision_rows
 from storage.schema import predictions
@@ -66,6 +66,25 @@ def test_labels_count_as_they_stood_when_they_were_learnt(house: House) -> None:
     house.label(job, 1 - truth)
     house.clock.now += 60
     house.label(job, truth[:50])
+    assert run(house.room, promotion.id).faults == []
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["under way", "a clock ahead"])
+def test_a_correction_whose_time_is_not_its_place_does_not_stand_in_the_way(house: House, late: bool) -> None:
+    """One that was under way says that it came before the reading; one of a machine whose clock is ahead, after it."""
+    house.tick()
+    rows, truth = generate(200, 2, 0.05, "concept", 1.0, 0)
+    job = house.predict(rows)
+    house.label(job, truth)
+    given = [((job, row), str(1 - truth[row])) for row in range(5)]
+    if not late:
+        house.tick()
+    with house.db.begin() as tx:
+        labels.store(tx, "default", given, house.clock() + (40 if late else -1))
+    if late:
+        house.tick()
+    promotion = recorded(house)[-1]
+    assert promotion.version == "2"
     assert run(house.room, promotion.id).faults == []
 
 
