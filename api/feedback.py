@@ -77,7 +77,7 @@ def post_feedback() -> Response:
     parts = house()
     with parts.database.begin() as tx:
         for model in sorted(by_model):  # always in one order: two requests never wait for each other's locks
-            stored = labels.store(tx, model, by_model[model], parts.clock())
+            stored = labels.store(tx, model, by_model[model], parts.clock)
             accepted, duplicate = accepted + stored.accepted, duplicate + stored.duplicate
     return answer(FeedbackView(accepted, unknown, duplicate))
 

@@ -207,7 +207,7 @@ def _label(room: Room) -> None:
     logged = [Logged(_id(now, n, 2), MODEL, "1", 1, row, None, now) for n in range(NEW)]
     with room.db.begin() as tx:
         predictions.log(tx, logged)
-        labels.store(tx, MODEL, [((each.job_id, 0), str(n % 2)) for n, each in enumerate(logged)], now)
+        labels.store(tx, MODEL, [((each.job_id, 0), str(n % 2)) for n, each in enumerate(logged)], lambda: now)
 
 
 def _end(room: Room, job: Job, done: Done) -> None:

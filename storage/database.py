@@ -128,13 +128,17 @@ class Database:
         return pages
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self, one_moment: bool = False) -> Iterator[Connection]:
         """For statements that only read; none waits for a writer.
 
         SQLite shows all of them one moment. PostgreSQL shows each its own, as it would in a transaction of its default
         kind; that it has none saves two round trips.
+
+        Args:
+            one_moment: PostgreSQL too shows all of them the moment of the first.
         """
-        options = {"read_only": True} if self.sqlite else {"isolation_level": "AUTOCOMMIT"}
+        level = "REPEATABLE READ" if one_moment else "AUTOCOMMIT"
+        options = {"read_only": True} if self.sqlite else {"isolation_level": level}
         with self.engine.connect().execution_options(**options) as tx:
             tx.begin()  # now: of statements that go to the driver directly, SQLAlchemy knows nothing
             yield tx

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,13 +46,15 @@ def key_of(prediction_id: str) -> Key | None:
     return (found[1], int(found[2])) if found else None
 
 
-def store(tx: Connection, model: str, given: Sequence[tuple[Key, str]], now: float) -> Stored:
+def store(tx: Connection, model: str, given: Sequence[tuple[Key, str]], clock: Callable[[], float]) -> Stored:
     """Store labels of one model's predictions, in order; a key may come twice, the later one wins.
 
     Args:
         given: ((job id, row), label as a JSON scalar); every key must be a row of a logged prediction of `model`.
+        clock: epoch seconds.
     """
     models.lock(tx, model)  # before the look: of two that bring the same label at once, the second sees the first one's
+    now = clock()  # and before the time is taken: corrections are seen in the order of their times, which a training is known by
     current = _current(tx, [key for key, _ in given])
     new: dict[Key, str] = {}
     changed: dict[Key, str] = {}

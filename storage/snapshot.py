@@ -58,7 +58,7 @@ def take(url: str, folder: Path) -> Snapshot:
             copied.close()
     database = Database(url, pool_size=1)
     try:
-        with database.engine.connect().execution_options(isolation_level="REPEATABLE READ") as tx:
+        with database.read(one_moment=True) as tx:
             found = _described(tx)
             (folder / COPIES).mkdir()
             for table in inspect(tx).get_table_names():

@@ -105,7 +105,7 @@ def _stored(room: Room, job: Job, claim: Claim, asked: Asked, told: Told, table:
 def _record(room: Room, job: Job, claim: Claim, asked: Asked, told: Told, batch: _Batch, share: float, tx: Connection) -> Told:
     """One transaction: the labels, and that they are stored."""
     by_model = sorted(batch.by_model.items())  # always in one order: two never wait for each other's locks
-    stored = [labels.store(tx, model, given, room.clock()) for model, given in by_model]
+    stored = [labels.store(tx, model, given, room.clock) for model, given in by_model]
     told = Told(
         batch.stop,
         told.accepted + sum(each.accepted for each in stored),

@@ -71,7 +71,7 @@ def _train(room: Room, decision: Decision, made: Made) -> Training:
     def pipeline(version: Version) -> Any:
         return made[version.number] if version.number in made else room.shelf.pipeline(version)
 
-    with room.db.read() as tx:
+    with room.db.read(one_moment=True) as tx:
         problem = parse_problem(decision.model, known["problem"], known["source"])
         learnt = _rows(room, tx, problem, known)
         champion = versions.get(tx, decision.model, known["champion"]) if known["champion"] else None

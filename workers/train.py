@@ -37,7 +37,7 @@ REGISTRY_PAUSE_S, REGISTRY_TIMES = 5.0, 60  # a registry that is away is waited 
 def work(room: Room, job: Job, claim: Claim) -> Done:
     """Train challengers on the history as it stands, and promote one (or put it on trial) if it beats the champion."""
     asked: dict[str, Any] = msgspec.json.decode(job.payload or b"{}")
-    with room.db.read() as tx:
+    with room.db.read(one_moment=True) as tx:  # labels may be corrected meanwhile, and the record knows one moment
         model = models.get(tx, job.model)
         if model is None or model.champion != asked["from_version"]:
             message = f"'{job.model}' is served by another version than the one this training was to replace."

@@ -106,4 +106,4 @@ def _label(room: Room) -> None:
     given = [((each.job_id, 0), msgspec.json.encode(int(label)).decode()) for each, label in zip(logged, truth, strict=True)]
     with room.db.begin() as tx:
         predictions.log(tx, logged)
-        labels.store(tx, MODEL, given, now)
+        labels.store(tx, MODEL, given, lambda: now)

@@ -104,8 +104,8 @@ def fill(made: Place) -> dict[str, str]:
         ledger.finish(tx, "w/1", [Outcome(ids["done"], "succeeded", result='{"a":"é, \\"b\\"\\n"}')], NOW)
         claims.claim(tx, [ids["running"]], "w/2", "t", NOW, 30)
         predictions.log(tx, [Logged(ids["done"], "default", "3", 1, b"\x00\xff\n,", None, NOW)])
-        labels.store(tx, "default", [((ids["done"], 0), "1")], NOW)
-        labels.store(tx, "default", [((ids["done"], 0), "0")], NOW + 1)
+        labels.store(tx, "default", [((ids["done"], 0), "1")], lambda: NOW)
+        labels.store(tx, "default", [((ids["done"], 0), "0")], lambda: NOW + 1)
     database.close()
     store = made.settings.data_dir / "mlflow"
     (store / "artifacts" / "1").mkdir(parents=True)
@@ -138,7 +138,7 @@ def test_what_was_backed_up_is_there_after_a_restore_elsewhere(places: tuple[Pla
         due = set(tx.execute(select(jobs_table.c.id).where(jobs_table.c.next_publish_at <= time.time())).scalars())
         assert due >= {ids["running"], ids["queued"]}
         assert len(tx.execute(select(label_changes)).all()) == 1
-        labels.store(tx, "default", [((ids["done"], 0), "1")], NOW + 2)  # its key goes on where it was
+        labels.store(tx, "default", [((ids["done"], 0), "1")], lambda: NOW + 2)  # its key goes on where it was
     database.close()
     assert now.artifacts.path("bodies/queued/rows.bin").read_bytes() == b"queued" * 1_000
     store = now.settings.data_dir / "mlflow"

@@ -41,8 +41,8 @@ def test_each_prediction_and_each_label_counts_once_on_the_day_of_the_prediction
     old, job = predicted(db, NOW - 2 * DAY, 10), predicted(db, NOW - 60, 4)
     assert counted(db, NOW) == {2: (10, 0), 0: (4, 0)}
     with db.begin() as tx:
-        labels.store(tx, "default", [((job, 0), "1"), ((job, 1), "0"), ((old, 3), "1")], NOW)
-        labels.store(tx, "default", [((job, 0), "0")], NOW + 5)
+        labels.store(tx, "default", [((job, 0), "1"), ((job, 1), "0"), ((old, 3), "1")], lambda: NOW)
+        labels.store(tx, "default", [((job, 0), "0")], lambda: NOW + 5)
     predicted(db, NOW + 10, 3)
     assert counted(db, NOW + 20) == counted(db, NOW + 20) == {2: (10, 1), 0: (7, 2)}
     assert counted(db, NOW + 6 * DAY) == {6: (7, 2)}
@@ -63,8 +63,8 @@ def test_a_prediction_under_way_is_counted_when_it_is_logged(db: Database) -> No
 def test_delays_are_of_the_newest_labels(db: Database) -> None:
     job = predicted(db, NOW, 2)
     with db.begin() as tx:
-        labels.store(tx, "default", [((job, 0), "1")], NOW + 60)
-        labels.store(tx, "default", [((job, 1), "1")], NOW + 600)
+        labels.store(tx, "default", [((job, 0), "1")], lambda: NOW + 60)
+        labels.store(tx, "default", [((job, 1), "1")], lambda: NOW + 600)
         assert coverage.delays(tx, "default") == pytest.approx([600, 60])
 
 
@@ -97,13 +97,13 @@ def test_what_a_check_asks_of_the_ledger_are_steps_in_an_index(db: Database, mon
     new = NewDataset(job, job, "default", 10, 0, "upload", {}, "datasets/x", "0" * 64)
     with db.begin() as tx:
         datasets.add(tx, new, NOW)
-        labels.store(tx, "default", [((job, n), "1") for n in range(5)], NOW)
+        labels.store(tx, "default", [((job, n), "1") for n in range(5)], lambda: NOW)
         event.listen(tx, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
         monkeypatch.setattr(dialects, "_cursor", _overheard(dialects._cursor, asked))
         coverage.keep(tx, "default", coverage.count(tx, "default", NOW, first_id(NOW)))
         coverage.delays(tx, "default")
         labels.between(tx, "default", 3, 5)
-        labels.store(tx, "default", [((job, 0), "0")], NOW)
+        labels.store(tx, "default", [((job, 0), "0")], lambda: NOW)
         datasets.between(tx, "default", 3, 5)
         predictions.recent(tx, "default", 100)
         predictions.sizes(tx, [job])

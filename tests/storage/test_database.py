@@ -186,6 +186,19 @@ def test_whoever_waits_to_write_gets_the_lock_as_soon_as_it_is_free(tmp_path: Pa
     waiter.close()
 
 
+def test_a_read_of_one_moment_sees_nothing_that_others_write_meanwhile(db: Database) -> None:
+    """On either ledger; a training is known by the moment of its rows. The connection is an ordinary one again afterwards."""
+    with db.begin() as tx:
+        first = added(tx)
+    with db.read(one_moment=True) as tx:
+        assert set(jobs.get_many(tx, [first])) == {first}
+        with db.begin() as other:
+            second = added(other)
+        assert set(jobs.get_many(tx, [first, second])) == {first}
+    with db.read() as tx:
+        assert set(jobs.get_many(tx, [first, second])) == {first, second}
+
+
 def test_a_read_of_sqlite_shows_one_moment_and_waits_for_a_lock(tmp_path: Path) -> None:
     """Also where its first statement goes to the driver directly: what another writes meanwhile is not there."""
     database = Database(f"sqlite:///{tmp_path / 'ledger.db'}", busy_s=7.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
 
@@ -40,9 +42,9 @@ def promote(db: Database, number: int, promoted_from: str | None) -> None:
 
 def test_labels_and_datasets_share_one_axis_in_the_order_they_came(db: Database) -> None:
     with db.begin() as tx:
-        labels.store(tx, "default", [((f"{JOB}1", 0), "1"), ((f"{JOB}1", 1), "0")], NOW)
+        labels.store(tx, "default", [((f"{JOB}1", 0), "1"), ((f"{JOB}1", 1), "0")], lambda: NOW)
         assert datasets.add(tx, dataset(2, 10), NOW).position == 2
-        labels.store(tx, "default", [((f"{JOB}1", 2), "1")], NOW)
+        labels.store(tx, "default", [((f"{JOB}1", 2), "1")], lambda: NOW)
         assert [row[0] for row in labels.between(tx, "default", 0, 100)] == [0, 1, 12]
         assert models.lock(tx, "default").head == 13
 
@@ -60,9 +62,9 @@ def test_a_backfill_is_older_than_everything_and_leaves_the_head_alone(db: Datab
 def test_the_latest_label_wins_within_and_across_requests_and_each_change_is_kept(db: Database) -> None:
     key = (f"{JOB}1", 0)
     with db.begin() as tx:
-        first = labels.store(tx, "default", [(key, "0"), (key, "1"), (key, "1")], NOW)
-        again = labels.store(tx, "default", [(key, "1")], NOW + 1)
-        changed = labels.store(tx, "default", [(key, "0")], NOW + 2)
+        first = labels.store(tx, "default", [(key, "0"), (key, "1"), (key, "1")], lambda: NOW)
+        again = labels.store(tx, "default", [(key, "1")], lambda: NOW + 1)
+        changed = labels.store(tx, "default", [(key, "0")], lambda: NOW + 2)
         (stored,) = labels.of_job(tx, key[0])
     assert [(each.accepted, each.duplicate) for each in (first, again, changed)] == [(2, 1), (0, 1), (1, 0)]
     assert stored.label == "0" and [label for label, _ in stored.history] == ["0", "1"]
@@ -71,10 +73,26 @@ def test_the_latest_label_wins_within_and_across_requests_and_each_change_is_kep
 def test_a_corrected_label_keeps_its_place(db: Database) -> None:
     key = (f"{JOB}1", 0)
     with db.begin() as tx:
-        labels.store(tx, "default", [(key, "0")], NOW)
-        labels.store(tx, "default", [(key, "1")], NOW + 1)
+        labels.store(tx, "default", [(key, "0")], lambda: NOW)
+        labels.store(tx, "default", [(key, "1")], lambda: NOW + 1)
         assert labels.between(tx, "default", 0, 9) == [(0, 0, "1", None, key[0])]
         assert models.lock(tx, "default").head == 1
+
+
+def test_labels_are_stored_in_the_order_of_their_times(db: Database) -> None:
+    """Who waits for another's transaction takes the time after it: a training knows by time which corrections it has read."""
+    asked = threading.Event()
+
+    def clock() -> float:
+        asked.set()
+        return NOW
+
+    with ThreadPoolExecutor(1) as pool:
+        with db.begin() as tx:
+            models.lock(tx, "default")
+            other = pool.submit(db.run, lambda its: labels.store(its, "default", [((f"{JOB}1", 0), "1")], clock))
+            assert not asked.wait(0.3)
+        assert other.result(10).accepted == 1
 
 
 def test_a_detector_moves_only_from_where_it_was_read(db: Database) -> None:
@@ -91,7 +109,7 @@ def test_a_rollback_lets_the_previous_version_serve_with_a_fresh_detector_and_a_
     promote(db, 1, None)
     promote(db, 2, "1")
     with db.begin() as tx:
-        labels.store(tx, "default", [((f"{JOB}1", 0), "1")], NOW)
+        labels.store(tx, "default", [((f"{JOB}1", 0), "1")], lambda: NOW)
         decision = champions.roll_back(tx, "default", "ada", NOW)
         model, detector = models.lock(tx, "default"), detectors.get(tx, "default", "1")
         assert (decision.action, decision.version, decision.from_version) == ("rollback", "1", "2") and "ada" in decision.reason

@@ -45,7 +45,7 @@ def test_old_jobs_go_and_young_and_open_ones_stay(db: Database) -> None:
 def test_a_labelled_prediction_stays_with_its_rows(db: Database) -> None:
     job = ended(db, NOW)
     with db.begin() as tx:
-        labels.store(tx, "default", [((job, 0), "1")], NOW)
+        labels.store(tx, "default", [((job, 0), "1")], lambda: NOW)
         assert retention.prune(tx, NOW + DAY, 100) == [f"results/{job}"]
         assert set(predictions.get_many(tx, [job])) == {job}
 

@@ -46,12 +46,12 @@ class Clock:
 class House:
     """One machine's workers, played in this process: whatever is queued is carried out when asked."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, registry: MemoryRegistry | None = None, **settings: Any) -> None:
         self.clock = Clock(1_795_000_000.0)
         self.settings = read(_env_file=None, data_dir=folder, redis_url=NOWHERE, check_interval_seconds=30, **settings)
         self.db = Database(self.settings.ledger_url)
         migrate(self.db)
-        self.registry = MemoryRegistry()
+        self.registry = registry or MemoryRegistry()
         artifacts = Artifacts(folder / "artifacts")
         self.room = Room(
             settings=self.settings,
@@ -106,7 +106,7 @@ class House:
     def label(self, job_id: str, truth: Any, model: str = "default") -> None:
         given = [((job_id, row), msgspec.json.encode(int(label)).decode()) for row, label in enumerate(truth)]
         with self.db.begin() as tx:
-            labels.store(tx, model, given, self.clock())
+            labels.store(tx, model, given, self.clock)
 
     def job(self, job_id: str) -> Job:
         with self.db.read() as tx:

@@ -72,7 +72,7 @@ def past(house: House) -> None:
         ledger.finish(tx, "w", [Outcome(job.id, "succeeded", "{}") for job in new], now)
         asked = [PackedRows(1, row.tobytes()).encode() for row in rows]
         predictions.log(tx, [Logged(job.id, "default", "1", 1, row, None, now) for job, row in zip(new, asked, strict=True)])
-        labels.store(tx, "default", [((job.id, 0), str(int(label))) for job, label in zip(new, truth, strict=True)], now)
+        labels.store(tx, "default", [((job.id, 0), str(int(label))) for job, label in zip(new, truth, strict=True)], lambda: now)
     house.tick()
 
 

@@ -71,7 +71,7 @@ def test_labels_of_single_rows_and_of_larger_jobs_stand_in_the_order_they_came(s
         (together, 9),
     ]
     with served.db.begin() as tx:
-        labels.store(tx, "default", [(turn, "1" if truth[0] else "0") for turn in turns], served.clock())
+        labels.store(tx, "default", [(turn, "1" if truth[0] else "0") for turn in turns], served.clock)
     with served.db.read() as tx:
         found = history.between(served.room, tx, builtin(), 1000, 1100)
     assert found is not None

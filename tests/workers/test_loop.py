@@ -141,7 +141,7 @@ def test_the_alarm_falls_on_the_same_row_however_the_labels_are_cut(tmp_path_fac
                 break
             given = [((job, row), json.dumps(int(truth[row]))) for row in range(start, min(start + size, 400))]
             with house.db.begin() as tx:
-                labels.store(tx, "default", given, house.clock())
+                labels.store(tx, "default", given, house.clock)
             if start % 50 == 0 or size > 1:
                 house.tick()
         found = next(check for check in house.checks() if check["decision"] in ("drift", "cooldown"))

@@ -80,7 +80,7 @@ def test_a_correction_whose_time_is_not_its_place_does_not_stand_in_the_way(hous
     if not late:
         house.tick()
     with house.db.begin() as tx:
-        labels.store(tx, "default", given, house.clock() + (40 if late else -1))
+        labels.store(tx, "default", given, lambda: house.clock() + (40 if late else -1))
     if late:
         house.tick()
     promotion = recorded(house)[-1]
