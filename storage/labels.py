@@ -143,7 +143,8 @@ def between(tx: Connection, model: str, start: int, stop: int, as_of: float = ma
     ten thousand of them take as long as the features.
 
     Args:
-        as_of: the moment whose labels are asked for: what was corrected later is given as it stood.
+        as_of: the moment whose labels are asked for: what was corrected later is given as it stood, and what was given later
+            as it was given first.
     """
     found: list[Evidence] = fetch(tx, _BETWEEN, as_of, model, start, stop)
     if as_of == math.inf:
@@ -156,14 +157,14 @@ def between(tx: Connection, model: str, start: int, stop: int, as_of: float = ma
 
 
 def _stood(tx: Connection, job_ids: Sequence[str], moment: float) -> dict[Key, str]:
-    """The labels of these jobs that stood then and have been replaced since."""
+    """The labels of these jobs that stood then, or were the first ones after, and have been replaced since."""
     found: dict[Key, str] = {}
     columns = (label_changes.c.job_id, label_changes.c.row, label_changes.c.label)
     for start in range(0, len(job_ids), 400):
         query = select(*columns).where(
             label_changes.c.job_id.in_(job_ids[start : start + 400]),
-            label_changes.c.labelled_at <= moment,
             label_changes.c.replaced_at > moment,
+            label_changes.c.replaced_at > label_changes.c.labelled_at,  # not what another label of the same call replaced
         )
-        found |= {(row.job_id, row.row): row.label for row in tx.execute(query)}
+        found |= {(row.job_id, row.row): row.label for row in tx.execute(query.order_by(label_changes.c.id.desc()))}
     return found

@@ -75,6 +75,10 @@ def test_a_correction_whose_time_is_not_its_place_does_not_stand_in_the_way(hous
     house.tick()
     rows, truth = generate(200, 2, 0.05, "concept", 1.0, 0)
     job = house.predict(rows)
+    house.label(job, 1 - truth[:1])
+    house.clock.now += 10
+    house.label(job, truth[:100])
+    house.clock.now += 10
     house.label(job, truth)
     given = [((job, row), str(1 - truth[row])) for row in range(5)]
     if not late:
@@ -85,6 +89,8 @@ def test_a_correction_whose_time_is_not_its_place_does_not_stand_in_the_way(hous
         house.tick()
     promotion = recorded(house)[-1]
     assert promotion.version == "2"
+    house.clock.now += 100
+    house.label(job, 1 - truth)
     assert run(house.room, promotion.id).faults == []
 
 
