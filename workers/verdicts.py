@@ -146,8 +146,9 @@ def tell(
         return [tell_people(room, tx, f"drift:{model.name}", "drift", "retraining", title, [line], now, model.name)]
     if verdict.decision == "warning":
         return _warn(room, tx, model, drifts, estimate, now)
-    quiet = verdict.decision in ("ok", "insufficient") and performance is not None
-    return all_is_well(room, tx, model, problem, performance, now) if quiet and performance is not None else []
+    if verdict.decision not in ("ok", "insufficient") or performance is None:
+        return []
+    return all_is_well(room, tx, model, problem, performance, now)
 
 
 def _warn(

@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from typing import Any, ClassVar
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import Connection, delete, select
 
 from jobs.kinds import QUEUES
@@ -18,6 +17,7 @@ from storage.database import Database
 from storage.jobs import TERMINAL, Job, NewJob
 from storage.ledger import Outcome
 from storage.schema import jobs as table
+from tests import stateful
 from tests.storage.conftest import NOW
 
 LEASE = 30.0
@@ -219,13 +219,5 @@ def test_any_order_of_claims_ends_and_losses_keeps_the_ledgers_promises(db: Data
         pass
 
     OnThis.db, OnThis.ways_to_end = db, set()
-    quick = settings(
-        max_examples=14,
-        stateful_step_count=30,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    run_state_machine_as_test(OnThis, settings=quick)
+    stateful.run(OnThis, runs=14, steps=30)
     assert OnThis.ways_to_end == TERMINAL, "the runs must have met every way to end"

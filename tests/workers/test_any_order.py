@@ -10,9 +10,8 @@ from typing import Any, ClassVar
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from numpy.typing import NDArray
 
 from ml import detector as esr
@@ -24,6 +23,7 @@ from problems.rows import PackedRows
 from registry.memory import MemoryRegistry
 from storage import champions, decisions, detectors, labels
 from storage.champions import NothingToRollBack
+from tests import stateful
 from tests.workers.conftest import House
 from workers import history, reproduce, serving
 from workers.check import WINDOW
@@ -33,7 +33,6 @@ from workers.sweeper import Sweeper
 DAY_S = 86_400
 KEPT_DAYS = 10
 SEED = st.integers(0, 10**6)
-SHOWN = {"drift", "floor", "cooldown"}  # decisions that show the statistic of the alarm's row, not of the last one
 Asked = tuple[str, NDArray[np.float64], float]  # a predict job, its rows, when
 
 
@@ -181,12 +180,17 @@ class Life(RuleBasedStateMachine):
 
     def _agrees(self, found: Any, champion: Loaded, seen: range) -> None:
         assert found["evidence_rows"] == len(seen)
-        if not seen or found["decision"] in SHOWN:
+        if not seen or found["decision"] in ("floor", "cooldown"):
             return
         truth = np.array([self.judged[at] for at in seen])
         lost = losses(champion.problem, truth, predict(champion.pipeline, champion.problem, self._inputs(seen)), None)
         state = esr.start(champion.version.reference["mu0"], found["limit"]).after(lost)
-        assert found["statistic"] == pytest.approx(state.evidence, rel=1e-9)
+        if found["decision"] != "drift":
+            assert found["statistic"] == pytest.approx(state.evidence, rel=1e-9)
+            return
+        assert state.alarm is not None
+        assert found["statistic"] == pytest.approx(state.alarm.statistic, rel=1e-9)
+        assert found["rows_since_change"] == state.alarm.rows_since_change + len(seen) - 1 - state.alarm.row
 
     def _scores(self, found: Any, champion: Loaded, newest: range, news: bool) -> None:
         if not news or len(newest) < 100:
@@ -238,14 +242,6 @@ def test_whatever_clients_do_in_any_order_each_label_is_judged_once_and_each_tra
         pass
 
     OnThis.first, OnThis.registry, OnThis.met = tmp_path / "first", house.registry, set()
-    quick = settings(
-        max_examples=10,
-        stateful_step_count=25,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    run_state_machine_as_test(OnThis, settings=quick)
+    stateful.run(OnThis, runs=10, steps=25)
     wanted = {"drift", "a rollback", "promote, run again", "reject, run again"}
     assert wanted <= OnThis.met, f"the runs must have met {wanted - OnThis.met}"
