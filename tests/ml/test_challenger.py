@@ -136,6 +136,14 @@ def test_windows_go_from_the_largest_to_the_smallest(rows: int, since: int | Non
     assert windows(rows, since) == expected
 
 
+@pytest.mark.parametrize(("since", "held"), [(None, 75), (60, 30), (300, 100), (2_000, 150)])
+def test_a_third_since_the_change_is_held_out_thirty_at_least_and_half_at_most(since: int | None, held: int) -> None:
+    """Of 300 rows, also where the change is older than all of them: not every row since then can be learnt."""
+    rows = np.random.default_rng(0).normal(size=(300, 2))
+    asked = problem("regression", "linear_model.LinearRegression")
+    assert train(asked, rows, rows.sum(axis=1), None, since, 0, "first").holdout_rows == held
+
+
 def test_only_the_newest_twenty_thousand_rows_count() -> None:
     """Older ones, here labelled the other way round, are not looked at."""
     rows, labels = generate(25_000, 2, 0.0, "none", 0.0, seed=4)

@@ -242,6 +242,6 @@ def test_whatever_clients_do_in_any_order_each_label_is_judged_once_and_each_tra
         pass
 
     OnThis.first, OnThis.registry, OnThis.met = tmp_path / "first", house.registry, set()
-    stateful.run(OnThis, runs=10, steps=25)
+    stateful.run(OnThis, runs=7, steps=20)
     wanted = {"drift", "a rollback", "promote, run again", "reject, run again"}
     assert wanted <= OnThis.met, f"the runs must have met {wanted - OnThis.met}"
