@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -141,7 +142,7 @@ def _rows(room: Room, tx: Connection, problem: Problem, known: lineage.Lineage) 
         raise CannotReproduce(f"{known['source']} is another file than then.")
     read_at, needed, tried = lineage.epoch(known["read_at"]), known["rows"] + known["replay"]["older"], list[tuple[int, str]]()
     tail, head = known["history"]
-    for moment in (read_at, *_near(tx, problem.name, read_at)):
+    for moment in chain([read_at], _near(tx, problem.name, read_at)):
         try:
             learnt = history.learnable(room, tx, problem, tail, head, known["seed"], as_of=moment)
         except FileNotFoundError as gone:
