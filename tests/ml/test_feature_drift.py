@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import ks_2samp
+from scipy.stats import chi2_contingency, ks_2samp
 
 from ml.feature_drift import compare, reference_sketch
 from ml.rows import from_columns
@@ -68,6 +68,19 @@ def test_categories_texts_and_missing_values_are_compared_too() -> None:
     assert all(each.drifted for each in found.values())
     assert found["c"].test == "chi2"
     assert found["n"].distance == pytest.approx(0.3, abs=0.05)
+
+
+def test_categories_are_compared_by_the_test_of_chi_square() -> None:
+    """p is scipy's for the same table, in which a kind that was not there before counts with all others; distances by hand."""
+    whose = problem(features={"c": "category"})
+    before = ["red"] * 600 + ["blue"] * 400
+    sketch = json.loads(json.dumps(reference_sketch(whose, from_columns(whose, {"c": before}))))
+    after = ["red"] * 280 + ["blue"] * 215 + ["green"] * 5
+    (found,) = compare(sketch, from_columns(whose, {"c": after}))
+    assert found.p == pytest.approx(chi2_contingency([[600, 280], [400, 215], [0, 5]], correction=False).pvalue)
+    assert found.distance == pytest.approx((0.6 - 0.56 + 0.43 - 0.4 + 0.01) / 2)
+    (same,) = compare(sketch, from_columns(whose, {"c": before}))
+    assert (same.p, same.distance) == (pytest.approx(1.0), 0.0)
 
 
 def test_twenty_features_and_ten_thousand_rows_take_little_time() -> None:

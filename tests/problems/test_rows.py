@@ -89,6 +89,7 @@ FAULTS: dict[str, tuple[Problem, bytes, tuple[int | str, ...]]] = {
     "a row that is a number": (PLANE, b"[3]", ("instances", 0)),
     "a name is missing": (PLANE, b'[{"x1":1}]', ("instances", 0, "x2")),
     "a wrong name": (PLANE, b'[{"x1":1,"x2":2,"x9":2}]', ("instances", 0, "x9")),
+    "a wrong name beside optional ones that are absent": (MIXED, b'[{"b":true,"t":"x","x9":2}]', ("instances", 0, "x9")),
     "no rows": (PLANE, b"[]", ("instances",)),
     "no list": (PLANE, b'"12"', ("instances",)),
     "a number for a boolean": (MIXED, b'[[1,"a",1,"t"]]', ("instances", 0, "b")),
@@ -116,7 +117,7 @@ def test_decoded_rows_with_nan_or_infinity_are_refused_too() -> None:
 def test_rows_of_several_jobs_are_joined_in_order() -> None:
     """Numbers and texts one under the other; rows that were packed for another width are no part of it."""
     rows = [[1, "a", True, "x"], [2, None, False, "y"], [3, "b", True, "z"]]
-    parts = [pack_instances(MIXED, rows[:1]), pack_instances(MIXED, rows[1:])]
+    parts = [pack_instances(MIXED, rows[:2]), pack_instances(MIXED, rows[2:])]
     assert joined(parts) == pack_instances(MIXED, rows)
     with pytest.raises(ValueError, match="widths"):
         joined([PackedRows(1, bytes(8)), PackedRows(1, bytes(24))])
