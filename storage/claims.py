@@ -120,8 +120,8 @@ def take(
 ) -> tuple[list[Job], list[Queued]]:
     """Claim of what `waiting` finds all that is in the ledger, and whose model is served as is known here.
 
-    Returns what was claimed and what waits still, each oldest first. To PostgreSQL that is one round trip, not three. SQLite,
-    to which a statement more is no journey, leaves all of it waiting.
+    Returns what was claimed, and what waits still of the jobs that were named, each oldest first. To PostgreSQL that is one
+    round trip, not three. SQLite, to which a statement more is no journey, leaves all of it waiting, companions too.
     """
     if is_lite(tx) or not known:
         return [], waiting(tx, job_ids, queue, most)
