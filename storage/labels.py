@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from storage import coverage, models
-from storage.dialects import fetch, insert_many
+from storage.dialects import among, fetch, insert_many
 from storage.schema import label_changes, labels
 
 PREDICTION_ID: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(0|[1-9][0-9]{0,11})", re.ASCII)
@@ -158,13 +158,11 @@ def between(tx: Connection, model: str, start: int, stop: int, as_of: float = ma
 
 def _stood(tx: Connection, job_ids: Sequence[str], moment: float) -> dict[Key, str]:
     """The labels of these jobs that stood then, or were the first ones after, and have been replaced since."""
-    found: dict[Key, str] = {}
-    columns = (label_changes.c.job_id, label_changes.c.row, label_changes.c.label)
-    for start in range(0, len(job_ids), 400):
-        query = select(*columns).where(
-            label_changes.c.job_id.in_(job_ids[start : start + 400]),
-            label_changes.c.replaced_at > moment,
-            label_changes.c.replaced_at > label_changes.c.labelled_at,  # not what another label of the same call replaced
-        )
-        found |= {(row.job_id, row.row): row.label for row in tx.execute(query.order_by(label_changes.c.id.desc()))}
-    return found
+    changed = label_changes.c
+    query = select(changed.job_id, changed.row, changed.label).where(
+        among(tx, changed.job_id, job_ids),
+        changed.replaced_at > moment,
+        changed.replaced_at > changed.labelled_at,  # not what another label of the same call replaced
+    )
+    newest_first = tx.execute(query.order_by(changed.id.desc()))
+    return {(row.job_id, row.row): row.label for row in newest_first}

@@ -9,6 +9,8 @@ from typing import Literal
 
 import pytest
 
+from problems.catalog import builtin
+from problems.declaration import declared
 from storage import champions, datasets, decisions, detectors, labels, models, predictions, shadows, trials, versions
 from storage.champions import NothingToRollBack, NoTrial
 from storage.database import Database
@@ -77,6 +79,29 @@ def test_a_corrected_label_keeps_its_place(db: Database) -> None:
         labels.store(tx, "default", [(key, "1")], lambda: NOW + 1)
         assert labels.between(tx, "default", 0, 9) == [(0, 0, "1", None, key[0])]
         assert models.lock(tx, "default").head == 1
+
+
+def test_labels_are_given_as_they_stood_at_a_moment(db: Database) -> None:
+    """0, then 1, then 0 again with a 1 in between in one call; before it was given, a label is the first one."""
+    key = (f"{JOB}1", 0)
+    with db.begin() as tx:
+        for at, given in enumerate((["0"], ["1"], ["0", "1", "0"], ["1"])):
+            labels.store(tx, "default", [(key, label) for label in given], lambda at=at: NOW + at)  # type: ignore[misc]
+        stood = [labels.between(tx, "default", 0, 9, NOW + at)[0][2] for at in (-1, 0, 0.5, 1, 2, 3)]
+    assert stood == ["0", "0", "0", "1", "0", "1"]
+
+
+def test_the_moments_of_corrections_are_those_of_one_model_and_of_the_time_asked_for(db: Database) -> None:
+    """The first label of a prediction is no correction."""
+    with db.begin() as tx:
+        models.declare(tx, "other", declared(builtin()), "declared", NOW)
+        for at, label in enumerate("0101"):
+            labels.store(tx, "default", [((f"{JOB}1", 0), label), ((f"{JOB}1", 1), "0")], lambda at=at: NOW + at)  # type: ignore[misc]
+        labels.store(tx, "other", [((f"{JOB}2", 0), "0")], lambda: NOW)
+        labels.store(tx, "other", [((f"{JOB}2", 0), "1")], lambda: NOW + 2.5)
+        assert labels.corrected(tx, "default", NOW, NOW + 9) == [NOW + 1, NOW + 2, NOW + 3]
+        assert labels.corrected(tx, "default", NOW + 2, NOW + 2.9) == [NOW + 2]
+        assert labels.corrected(tx, "other", NOW, NOW + 9) == [NOW + 2.5]
 
 
 def test_labels_are_stored_in_the_order_of_their_times(db: Database) -> None:
