@@ -25,7 +25,7 @@ from telemetry.logs import bound
 from workers import attempts, bulk, serving
 from workers.answers import Answers
 from workers.room import Room
-from workers.run import carry
+from workers.run import answered, carry
 from workers.shelf import Loaded, NotAtHand
 
 
@@ -75,7 +75,7 @@ def _taken(room: Room, job_ids: Sequence[str], owner: str, task_id: str, compani
     claim = partial(_take, room, job_ids=job_ids, owner=owner, task_id=task_id, companions=companions, unfit=unfit)
     while True:
         try:
-            return room.db.run(claim, within=room.db.singly_lax)
+            return room.db.run(answered(room, owner, claim), within=room.db.singly_lax)
         except NotAtHand as missing:
             _load(room, missing.model, unfit)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 from loguru import logger
@@ -23,6 +24,7 @@ from workers.lease import Claim, ClaimLost
 from workers.room import Room
 
 PATIENT_TIMES = 60  # tries, 5 s apart, before a job gives up on a service that is away or a disk that is full
+T = TypeVar("T")
 Settle = Callable[[Connection, float], Sequence[NewJob]]
 
 
@@ -70,6 +72,18 @@ def time_limit_s(settings: Settings, kind: str) -> float:
     return min(POLICIES[cast(Kind, kind)].time_limit_s, settings.job_limit_s)
 
 
+def answered(room: Room, owner: str, claim: Callable[[Connection], T]) -> Callable[[Connection], T]:
+    """A claim that may be tried again: each further time it first gives back what one whose answer was lost may have taken."""
+    tries = itertools.count()
+
+    def attempt(tx: Connection) -> T:
+        if next(tries):
+            ledger.release(tx, owner, room.clock())
+        return claim(tx)
+
+    return attempt
+
+
 def carry(room: Room, job_ids: Sequence[str], task_id: str, work: Work, failed: Failed | None = None) -> None:
     """Claim jobs and do `work` for each.
 
@@ -79,7 +93,8 @@ def carry(room: Room, job_ids: Sequence[str], task_id: str, work: Work, failed: 
         failed: what else to record, in the same transaction, when a job ends as `failed`.
     """
     owner = room.leases.owner()
-    claimed = room.db.run(lambda tx: claims.claim(tx, job_ids, owner, task_id, room.clock(), room.settings.job_lease_s))
+    lease_s = room.settings.job_lease_s
+    claimed = room.db.run(answered(room, owner, lambda tx: claims.claim(tx, job_ids, owner, task_id, room.clock(), lease_s)))
     if not claimed:
         return
     with room.leases.holding(owner, time_limit_s(room.settings, claimed[0].kind)) as claim:
