@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -140,32 +140,41 @@ def _rows(room: Room, tx: Connection, problem: Problem, known: lineage.Lineage) 
     """The rows that were learnt from, with their labels as they stood then."""
     if known["source_sha256"] != lineage.source_digest(known["source"]):
         raise CannotReproduce(f"{known['source']} is another file than then.")
-    read_at, needed, tried = lineage.epoch(known["read_at"]), known["rows"] + known["replay"]["older"], list[tuple[int, str]]()
-    tail, head = known["history"]
-    for moment in chain([read_at], _near(tx, problem.name, read_at)):
-        try:
-            learnt = history.learnable(room, tx, problem, tail, head, known["seed"], as_of=moment)
-        except FileNotFoundError as gone:
-            raise CannotReproduce(f"A file of rows is gone: {gone.filename}.") from gone
-        found = "" if learnt is None else lineage.digest(problem, learnt.past)
-        if learnt is not None and found == known["rows_sha256"]:
-            return learnt
-        tried.append((0 if learnt is None else len(learnt.past), found))
-    there, found = tried[0]
-    if there != needed:
+    read_at = lineage.epoch(known["read_at"])
+    try:
+        return _rows_of(room, tx, problem, known, read_at)
+    except CannotReproduce:
+        for moment in _near(tx, problem.name, read_at):
+            with suppress(CannotReproduce):
+                return _rows_of(room, tx, problem, known, moment)
+        raise
+
+
+def _rows_of(room: Room, tx: Connection, problem: Problem, known: lineage.Lineage, moment: float) -> Learnable:
+    """The rows, if they are those of this moment."""
+    try:
+        tail, head = known["history"]
+        learnt = history.learnable(room, tx, problem, tail, head, known["seed"], as_of=moment)
+    except FileNotFoundError as gone:
+        raise CannotReproduce(f"A file of rows is gone: {gone.filename}.") from gone
+    there, needed = len(learnt.past) if learnt else 0, known["rows"] + known["replay"]["older"]
+    if learnt is None or there != needed:
         raise CannotReproduce(f"{there:,} of the {needed:,} rows are still there.")
-    raise CannotReproduce(f"The rows are not those of then: SHA-256 {found[:12]}…, was {known['rows_sha256'][:12]}….")
+    found = lineage.digest(problem, learnt.past)
+    if found != known["rows_sha256"]:
+        raise CannotReproduce(f"The rows are not those of then: SHA-256 {found[:12]}…, was {known['rows_sha256'][:12]}….")
+    return learnt
 
 
-def _near(tx: Connection, model: str, moment: float) -> Iterator[float]:
+def _near(tx: Connection, model: str, moment: float) -> list[float]:
     """Other moments that the rows may be of, the nearest first: the hash of the rows says whether one is.
 
     A correction that was under way when the rows were read is not among them, though it says that it came before; one by a
     machine whose clock is ahead is, though it says that it came later.
     """
     corrected = labels.corrected(tx, model, moment - NEAR_S, moment + NEAR_S)
-    if corrected:
-        yield from sorted([math.nextafter(corrected[0], 0.0), *corrected], key=lambda at: abs(at - moment))[:MOST_MOMENTS]
+    before = [math.nextafter(corrected[0], 0.0)] if corrected else []
+    return sorted([*before, *corrected], key=lambda at: abs(at - moment))[:MOST_MOMENTS]
 
 
 def _loaded(champion: Version | None, pipeline: Callable[[Version], Any]) -> Any:
