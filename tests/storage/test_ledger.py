@@ -22,8 +22,8 @@ from tests.storage.conftest import NOW
 LEASE = 30.0
 
 
-def accept(db: Database, count: int = 1, **more: object) -> list[str]:
-    new = [NewJob.make("predict", "default", "predict", NOW + n, 4, payload=b"x", **more) for n in range(count)]
+def accept(db: Database, count: int = 1, queue: str = "predict", **more: object) -> list[str]:
+    new = [NewJob.make("predict", "default", queue, NOW + n, 4, payload=b"x", **more) for n in range(count)]
     with db.begin() as tx:
         return [job.id for job in jobs.add(tx, new)]
 

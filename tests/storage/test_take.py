@@ -11,11 +11,10 @@ import pytest
 from storage import champions, claims, jobs, ledger, models
 from storage.claims import Served
 from storage.database import Database
-from storage.jobs import NewJob
 from storage.trials import Trial
 from tests.storage.conftest import NOW
+from tests.storage.test_ledger import LEASE, accept
 
-LEASE = 30.0
 MOST = 10
 KNOWN = Served("default", "1", NOW, None)
 
@@ -39,12 +38,6 @@ def champion(db: Database) -> None:
     """`default` is served by version 1."""
     with db.begin() as tx:
         models.change(tx, "default", champion="1")
-
-
-def accept(db: Database, count: int = 1, **more: object) -> list[str]:
-    new = [NewJob.make("predict", "default", str(more.pop("queue", "predict")), NOW, 4, **more) for _ in range(count)]
-    with db.begin() as tx:
-        return [job.id for job in jobs.add(tx, new)]
 
 
 def take(db: Database, ids: Sequence[str], known: Served = KNOWN, most: int = MOST, owner: str = "w/1") -> Took:

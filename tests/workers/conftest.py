@@ -9,6 +9,8 @@ from typing import Any, cast
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from loguru import logger
 from numpy.typing import NDArray
@@ -102,6 +104,19 @@ class House:
         self.settle()
         assert self.job(job_id).status == "succeeded", self.job(job_id).error
         return job_id
+
+    def ingest(self, table: str | pa.Table, model: str = "default", **asked: Any) -> Job:
+        """The job of an uploaded table, carried out: text is CSV, else it is Parquet."""
+        format_ = "csv" if isinstance(table, str) else "parquet"
+        name = f"bodies/{uuid.uuid4()}/table.{format_}"
+        with self.room.artifacts.writing(name) as draft:
+            if isinstance(table, str):
+                draft.write_text(table)
+            else:
+                pa.parquet.write_table(table, draft)
+        job_id = self.post("ingest", model, msgspec.json.encode({"format": format_, **asked}), artifact=name)
+        self.settle()
+        return self.job(job_id)
 
     def label(self, job_id: str, truth: Any, model: str = "default") -> None:
         given = [((job_id, row), msgspec.json.encode(int(label)).decode()) for row, label in enumerate(truth)]

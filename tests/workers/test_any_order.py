@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -123,26 +122,21 @@ class Life(RuleBasedStateMachine):
 
     def _send_table(self, job_id: str, given: list[tuple[int, int]]) -> int:
         lines = "".join(f"{row},{label}\n" for row, label in given)
-        accepted: int = self._ingest(f"row,label\n{lines}", {"labels": True, "job_id": job_id})["accepted"]
+        sent = self.house.ingest(f"row,label\n{lines}", labels=True, job_id=job_id)
+        accepted: int = self.house.result(sent.id)["accepted"]
         return accepted
 
     @rule(rows=st.integers(1, 300), seed=SEED, turned=st.booleans(), backfill=st.booleans())
     def upload(self, rows: int, seed: int, turned: bool, backfill: bool) -> None:
         inputs, truth = generate(rows, 2, 0.05, "concept" if turned else "none", float(turned), seed)
         lines = "".join(f"{a!r},{b!r},{label}\n" for (a, b), label in zip(inputs.tolist(), truth.tolist(), strict=True))
-        assert self._ingest(f"x1,x2,label\n{lines}", {"backfill": backfill})["rows"] == rows
+        sent = self.house.ingest(f"x1,x2,label\n{lines}", backfill=backfill)
+        assert self.house.result(sent.id)["rows"] == rows
         if backfill:
             self.earlier = inputs.tolist() + self.earlier
         else:
             self.rows += inputs.tolist()
             self.truth += truth.tolist()
-
-    def _ingest(self, text: str, asked: dict[str, Any]) -> Any:
-        name = f"bodies/{len(self.rows)}-{len(self.earlier)}-{self.house.clock()}/table.csv"
-        self.house.room.artifacts.write(name, [text.encode()])
-        job_id = self.house.post("ingest", payload=msgspec.json.encode({"format": "csv", **asked}), artifact=name)
-        self.house.settle()
-        return self.house.result(job_id)
 
     @rule()
     def roll_back(self) -> None:

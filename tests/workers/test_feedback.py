@@ -27,18 +27,7 @@ def served(house: House) -> House:
 
 def send(house: House, table: str | pa.Table, job_id: str | None = None) -> Job:
     """A finished job of this table of labels: text is CSV, else it is Parquet."""
-    format_ = "csv" if isinstance(table, str) else "parquet"
-    new = house.room.new_job("ingest", "default", b"", artifact="bodies/x")
-    name = f"bodies/{new.id}/table.{format_}"
-    with house.room.artifacts.writing(name) as draft:
-        if isinstance(table, str):
-            draft.write_text(table)
-        else:
-            pa.parquet.write_table(table, draft)
-    asked = msgspec.json.encode({"labels": True, "format": format_, "job_id": job_id})
-    job = house.post("ingest", payload=asked, artifact=name)
-    house.settle()
-    return house.job(job)
+    return house.ingest(table, labels=True, job_id=job_id)
 
 
 def rows(house: House, count: int) -> str:

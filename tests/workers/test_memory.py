@@ -89,10 +89,8 @@ def test_a_row_that_no_estimator_can_learn_fails_no_training(house: House, task:
     house.declare("m", **declared, estimator=f"sklearn.{estimator}", scale="Forest" not in estimator, features=FEATURES)
     rows, truth = generate(300, 2, 0.05, "none", 0.0, 3)
     lines = [f"{a!r},{b!r},{y}" for (a, b), y in zip(rows.tolist(), truth.tolist(), strict=True)]
-    house.room.artifacts.write("bodies/t/table.csv", ["\n".join(["a,b,y", *lines[:150], odd, *lines[150:]]).encode()])
-    sent = house.post("ingest", "m", b"{}", artifact="bodies/t/table.csv")
-    house.settle()
-    warnings = {each["kind"]: each for each in house.result(sent)["report"]["warnings"]}
+    sent = house.ingest("\n".join(["a,b,y", *lines[:150], odd, *lines[150:]]), "m")
+    warnings = {each["kind"]: each for each in house.result(sent.id)["report"]["warnings"]}
     assert (warnings["too_large"]["count"], warnings["too_large"]["examples"][0]["row"]) == (1, 150)
     with house.db.read() as tx:
         made = decisions.newest(tx, "m")

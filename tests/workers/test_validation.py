@@ -16,13 +16,7 @@ MIXED = PLANE | {"features": {"x1": "number", "c": "category?"}, "cooldown_rows"
 
 
 def upload(house: House, text: str, model: str = "own") -> Job:
-    new = house.room.new_job("ingest", model, b"{}")
-    name = f"bodies/{new.id}/table.csv"
-    with house.room.artifacts.writing(name) as draft:
-        draft.write_text(text)
-    job = house.post("ingest", model, b"{}", artifact=name)
-    house.settle()
-    return house.job(job)
+    return house.ingest(text, model)
 
 
 def report(house: House, text: str) -> dict[str, Any]:
