@@ -162,7 +162,7 @@ def _stood(tx: Connection, job_ids: Sequence[str], moment: float) -> dict[Key, s
     query = select(changed.job_id, changed.row, changed.label).where(
         among(tx, changed.job_id, job_ids),
         changed.replaced_at > moment,
-        changed.replaced_at > changed.labelled_at,  # not what another label of the same call replaced
+        changed.replaced_at != changed.labelled_at,  # not what another label of the same call replaced
     )
     newest_first = tx.execute(query.order_by(changed.id.desc()))
     return {(row.job_id, row.row): row.label for row in newest_first}

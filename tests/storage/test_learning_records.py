@@ -91,6 +91,15 @@ def test_labels_are_given_as_they_stood_at_a_moment(db: Database) -> None:
     assert stood == ["0", "0", "0", "1", "0", "1"]
 
 
+def test_a_label_of_a_machine_whose_clock_is_ahead_is_known_after_its_correction(db: Database) -> None:
+    """It says that it came after what replaced it; only what one call replaces at once has never stood."""
+    key = (f"{JOB}1", 0)
+    with db.begin() as tx:
+        labels.store(tx, "default", [(key, "0")], lambda: NOW + 40)
+        labels.store(tx, "default", [(key, "1")], lambda: NOW + 5)
+        assert [labels.between(tx, "default", 0, 9, NOW + at)[0][2] for at in (2, 5)] == ["0", "1"]
+
+
 def test_the_moments_of_corrections_are_those_of_one_model_and_of_the_time_asked_for(db: Database) -> None:
     """The first label of a prediction is no correction."""
     with db.begin() as tx:
