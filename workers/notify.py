@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
@@ -15,9 +14,9 @@ from notify.other import OtherNotifier
 from notify.port import Notifier, NotifyLater, NotifyNever
 from notify.recording import LogNotifier
 from settings import Settings
-from storage import incidents, models
+from storage import incidents, jobs, models
 from storage.incidents import Incident
-from storage.jobs import Job, NewJob
+from storage.jobs import Job
 from workers import course
 from workers.lease import Claim
 from workers.room import Room
@@ -53,22 +52,23 @@ def work(room: Room, job: Job, _: Claim) -> Done:
         incident = incidents.get(tx, asked["incident_id"])
     if incident is None:
         raise JobFailed("no_incident", f"There is no incident {asked['incident_id']}.")
-    message = message_of(room, incident)
     if "other" in asked:
-        _say(room, job, _other(room, asked["other"]), message, str(incident.id) if incident.revision > 1 else None)
+        message_id = str(incident.id) if incident.revision > 1 else None
+        _say(room, job, _other(room, asked["other"]), message_of(room, incident), message_id)
         return Done({"incident_id": incident.id, "told": "sent", "channel": asked["other"]})
+    _ask_others(room, job, incident)  # first: the main channel may be dead
     if incident.sent_revision >= incident.revision:
         return Done({"incident_id": incident.id, "told": "already"})
-    message_id = _say(room, job, make_notifier(room.settings), message, incident.message_id)
+    message_id = _say(room, job, make_notifier(room.settings), message_of(room, incident), incident.message_id)
     # Noted at once, in a transaction of its own: a crash before the finish must not tell people twice.
     room.db.run(lambda tx: incidents.sent(tx, incident.id, message_id, incident.revision))
     told = "edited" if incident.message_id else "sent"
-    return Done({"incident_id": incident.id, "told": told}, settle=lambda *_: _others(room, job, incident))
+    return Done({"incident_id": incident.id, "told": told})
 
 
-def _others(room: Room, job: Job, incident: Incident) -> Sequence[NewJob]:
-    """A job for each further channel, once for each move of the incident."""
-    return [
+def _ask_others(room: Room, job: Job, incident: Incident) -> None:
+    """Have a job made for each further channel, once for each move of the incident, however often this one is tried."""
+    new = [
         room.new_job(
             "notify",
             job.model,
@@ -78,6 +78,8 @@ def _others(room: Room, job: Job, incident: Incident) -> Sequence[NewJob]:
         )
         for number in range(len(other_addresses(room.settings)))
     ]
+    if new:
+        room.ring(room.db.run(lambda tx: jobs.add(tx, new)))
 
 
 def _other(room: Room, number: int) -> Notifier:

@@ -69,6 +69,16 @@ def test_every_channel_hears_each_move_once(house: House, discord: Webhook) -> N
     assert (len(discord.seen), len(first.seen), len(second.seen)) == (1, 1, 1)
 
 
+def test_a_main_channel_that_is_dead_keeps_no_other_from_hearing(house: House, discord: Webhook) -> None:
+    """The webhook was deleted: the job fails, the other channel hears of each move once all the same."""
+    discord.answers = [Answer(404, {"code": 10015})] * 2
+    with webhook() as other:
+        with_channels(house, discord, other.url.replace("http", "json", 1))
+        told(house, "drift:default", "alarm")
+        told(house, "drift:default", "retraining")
+    assert (len(discord.seen), len(other.seen)) == (2, 2)
+
+
 def test_a_test_message_says_at_once_when_a_channel_is_dead(house: House, discord: Webhook) -> None:
     """It is sent to the main channel; one that refuses makes the job fail with the reason, without another try."""
     with_channels(house, discord)
@@ -112,12 +122,17 @@ def test_quiet_days_are_summed_up_once_a_day(house: House) -> None:
     assert "checks in 24 h saw" in digests[1].lines[-1] and "no alarms" in digests[1].lines[-1]
 
 
-def test_a_training_that_fails_is_told_in_the_drift_s_own_message(house: House) -> None:
+def test_a_training_that_fails_is_told_in_the_drift_s_own_message(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """The incident of the drift stays open and says why; no second message appears."""
     house.tick()
     house.tick()
+
+    def unable(*_: object) -> None:
+        raise ValueError("these rows cannot be learnt")
+
+    monkeypatch.setattr("workers.train.train", unable)
     told(house, "drift:default", "alarm")
-    asked = {"reason": "drift", "change_position": None, "from_version": "no such version", "seed": 1}
+    asked = {"reason": "drift", "change_position": None, "from_version": house.model().champion, "seed": 1}
     house.post("train", "default", msgspec.json.encode(asked))
     house.settle()
     with house.db.read() as tx:
