@@ -20,8 +20,10 @@ from continual.answers import (
     NewToken,
     Overview,
     Page,
+    Shadow,
     Stored,
     Token,
+    Trial,
     Version,
 )
 from continual.client import Client, every
@@ -48,9 +50,11 @@ __all__ = [
     "Overview",
     "Page",
     "Problem",
+    "Shadow",
     "Stored",
     "Table",
     "Token",
+    "Trial",
     "Version",
     "every",
 ]

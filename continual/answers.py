@@ -71,6 +71,18 @@ class Job(msgspec.Struct, frozen=True):
         return f"{self.kind} {self.id} {self.status}{why}"
 
 
+class Shadow(msgspec.Struct, frozen=True):
+    """What a challenger in shadow would have answered, row by row; `agreed` rows of them as the champion did."""
+
+    job_id: str
+    model: str
+    version: str
+    rows: int
+    agreed: int
+    predictions: list[dict[str, Any]]
+    created_at: datetime
+
+
 class Dataset(msgspec.Struct, frozen=True):
     """Labelled rows that arrived as a table, or were generated."""
 
@@ -106,6 +118,22 @@ class Automation(msgspec.Struct, frozen=True):
     next_check_at: datetime
 
 
+class Trial(msgspec.Struct, frozen=True):
+    """A challenger on trial: `mode` is shadow or canary, which answers this share of the jobs.
+
+    `figures`: labelled rows compared so far, the evidence that it is better and that it is worse, and the limit of both.
+    """
+
+    version: str
+    mode: str
+    share: float
+    since: datetime
+    until: datetime
+    figures: dict[str, Any]
+    answered: int
+    agreed: int
+
+
 class ModelStatus(msgspec.Struct, frozen=True):
     """How a model is: `state` is healthy, drifting, retraining or no_model."""
 
@@ -119,6 +147,7 @@ class ModelStatus(msgspec.Struct, frozen=True):
     last_trained_at: datetime | None = None
     estimate: dict[str, Any] | None = None
     labels: dict[str, Any] | None = None
+    trial: Trial | None = None
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -160,7 +189,6 @@ class Decision(msgspec.Struct, frozen=True):
     reason: str
     job_id: str | None
     evidence: dict[str, Any] = {}
-    model: str = ""
 
 
 class Token(msgspec.Struct, frozen=True):

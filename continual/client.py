@@ -25,6 +25,7 @@ Row = Sequence[Any] | Mapping[str, Any]
 Told = Callable[[answers.Job], None]
 LONGEST_WAIT_S = 60.0  # that one request may hold
 MOST_LIMIT = 100  # entries of one page
+LOOK_S = 0.5  # between two looks at a job of which somebody wants to hear
 AGAIN_S = 0.2  # before a broken stream of events is taken up again
 JSON = {"Content-Type": "application/json"}
 
@@ -118,16 +119,15 @@ class Client:
     def wait(self, job: answers.Job | str, timeout_s: float = math.inf, told: Told | None = None) -> answers.Job:
         """The job at its end, or as it is after `timeout_s`; `told` hears of each change of state or progress."""
         job_id, deadline = job if isinstance(job, str) else job.id, time.monotonic() + timeout_s
-        if told is not None:
-            for found in self.events(job_id):
-                told(found)
-                if found.ended or time.monotonic() >= deadline:
-                    return found
+        seen, most = None, LONGEST_WAIT_S if told is None else LOOK_S
         while True:
             rest = max(0.0, deadline - time.monotonic())
-            found = self.job(job_id, wait_s=min(rest, LONGEST_WAIT_S))
+            found = self.job(job_id, wait_s=min(rest, most) if seen or told is None else 0.0)
+            if told is not None and found != seen:
+                told(found)
             if found.ended or time.monotonic() >= deadline:
                 return found
+            seen = found
 
     def events(self, job_id: str) -> Iterator[answers.Job]:
         """The job as it is now, and again at each change, to its end; a broken stream is taken up again."""
@@ -152,6 +152,10 @@ class Client:
         """The whole result of a job that succeeded, as its JSON says it."""
         return self._api.ask("GET", f"/jobs/{job_id}/result")
 
+    def shadow(self, job_id: str) -> answers.Shadow:
+        """What the challenger on trial would have answered; 404 where it was not asked."""
+        return self._get(answers.Shadow, f"/jobs/{job_id}/shadow")
+
     def result_chunks(self, job_id: str, name: str) -> Iterator[bytes]:
         """The whole result as a table, piece by piece, in the form that this file name's ending says.
 
@@ -175,6 +179,16 @@ class Client:
         else:
             body = {"labels": labels, "job_id": job_id}
         return self._of(answers.Stored, self._send("POST", "/feedback", body, {KEY: uuid.uuid4().hex}))
+
+    def upload_labels(
+        self, table: Table | Path, job_id: str | None = None, *, wait_s: float = 0.0, key: str | None = None
+    ) -> answers.Job:
+        """Send a table of labels, however long: all of them are stored, or none if one is impossible.
+
+        Args:
+            table: CSV, Parquet or Arrow with the columns `prediction_id` and `label`; with `job_id` `row` and `label`.
+        """
+        return self._post_table("/feedback", table, {"job_id": job_id}, wait_s, key)
 
     def labels(self, job_id: str) -> list[answers.Label]:
         """The labels of a job's predictions."""
@@ -220,6 +234,10 @@ class Client:
     def rollback(self, model: str = "default") -> answers.ModelStatus:
         """Let the version serve again that the champion replaced; 409 if there is none."""
         return self._of(answers.ModelStatus, self._api.ask("POST", f"/models/{model}/rollback"))
+
+    def stop_trial(self, model: str = "default") -> answers.ModelStatus:
+        """Reject the challenger on trial, so that the champion answers everything again; 409 if there is none."""
+        return self._of(answers.ModelStatus, self._api.ask("DELETE", f"/models/{model}/trial"))
 
     # ---- tokens
 

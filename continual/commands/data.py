@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import csv
-import re
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from continual.answers import Job, Stored
+from continual.answers import Job
 from continual.commands.here import Here, command, model_option, most_option
 from continual.commands.words import table
 from continual.tables import media_of
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUT = click.Path(dir_okay=False, path_type=Path)
-LABELS_AT_ONCE = 5_000
-WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+LABEL, CSV = "label", media_of("labels.csv")
 
 
 @command()
@@ -80,51 +79,47 @@ def datasets(here: Here, limit: int) -> None:
 
 @command()
 @click.argument("labels", type=FILE, metavar="LABELS.csv")
-@click.option("--column", default="label", show_default=True, help="The column that holds the labels.")
-def feedback(here: Here, labels: Path, column: str) -> int:
-    """Send labels back: a CSV file with a column prediction_id, as `predict -o` writes it, and one of labels."""
-    accepted, duplicate = 0, 0
-    unknown: list[str] = []
-    for piece in _pieces(labels, column):
-        stored = here.client.feedback(piece)
-        accepted, duplicate, unknown = accepted + stored.accepted, duplicate + stored.duplicate, unknown + stored.unknown
-    whole = Stored(accepted, duplicate, unknown)
-    here.say(whole, lambda: _stored(whole))
-    return 1 if unknown else 0
+@click.option("--job", "job_id", help="Whose rows they label: by a column `row`, in place of prediction_id.")
+@click.option("--column", default=LABEL, show_default=True, help="The column of a CSV file that holds the labels.")
+def feedback(here: Here, labels: Path, job_id: str | None, column: str) -> int:
+    """Send labels back: a file (CSV, Parquet or Arrow) with a column prediction_id, as `predict -o` writes it, and one of labels.
+
+    All of them are stored, or none if one is impossible.
+    """
+    by = "row" if job_id else "prediction_id"
+    with _two_columns(labels, by, column) as file:
+        job = here.client.upload_labels(file, job_id)
+        told = here.finish(job, f"feedback {labels.name}").result
+    here.say(told, lambda: _stored(told))
+    return 1 if told["unknown_count"] else 0
 
 
-def _pieces(file: Path, column: str) -> Iterator[dict[str, Any]]:
-    """Labels by prediction, a request's worth at a time.
+@contextmanager
+def _two_columns(file: Path, by: str, column: str) -> Iterator[Path]:
+    """The file, if its labels are in the column of that name; otherwise a copy of the two columns that are wanted.
 
     Raises:
-        click.UsageError: a column is missing.
+        click.UsageError: a column of a CSV file is missing; another form has its labels in another column.
     """
-    with file.open(newline="", encoding="utf-8") as opened:
+    if media_of(file.name) != CSV:
+        if column != LABEL:
+            raise click.UsageError(f"--column is for CSV: in {file.suffix} files the labels' column is called {LABEL}.")
+        yield file
+        return
+    with file.open(newline="", encoding="utf-8-sig") as opened:
         reader = csv.DictReader(opened)
-        missing = {"prediction_id", column} - set(reader.fieldnames or ())
+        missing = {by, column} - set(reader.fieldnames or ())
         if missing:
-            raise click.UsageError(
-                f"{file} has no column {', '.join(sorted(missing))}; it has {', '.join(reader.fieldnames or ['none'])}."
-            )
-        piece: dict[str, Any] = {}
-        for row in reader:
-            if row[column]:
-                piece[row["prediction_id"]] = read_label(row[column])
-            if len(piece) >= LABELS_AT_ONCE:
-                yield piece
-                piece = {}
-    if piece:
-        yield piece
-
-
-def read_label(cell: str) -> Any:
-    """A cell as JSON says it: a whole number, a number, true or false, else its text."""
-    text = cell.strip()
-    if WHOLE.fullmatch(text):
-        return int(text)
-    if NUMBER.fullmatch(text):
-        return float(text)
-    return {"true": True, "false": False}.get(text.lower(), text)
+            has = ", ".join(reader.fieldnames or ["none"])
+            raise click.UsageError(f"{file} has no column {', '.join(sorted(missing))}; it has {has}.")
+        if column == LABEL:
+            yield file
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder, "labels.csv")
+            with copy.open("w", newline="", encoding="utf-8") as written:
+                csv.writer(written).writerows([(by, LABEL), *((row[by], row[column]) for row in reader)])
+            yield copy
 
 
 def _writable(out: Path | None) -> None:
@@ -171,9 +166,10 @@ def _to(out: Path | None) -> str:
     return f" → {out}" if out else ""
 
 
-def _stored(whole: Stored) -> str:
-    said = f"{whole.accepted:,} labels stored, {whole.duplicate:,} known already, {len(whole.unknown):,} of no known prediction"
-    return said + "".join(f"\n  {each}" for each in whole.unknown[:10])
+def _stored(told: dict[str, Any]) -> str:
+    without = f", {told['missing']:,} rows without one" if told["missing"] else ""
+    said = f"{told['accepted']:,} labels stored, {told['duplicate']:,} known already, {told['unknown_count']:,} of no known "
+    return f"{said}prediction{without}" + "".join(f"\n  {each}" for each in told["unknown"][:10])
 
 
 COMMANDS = (predict, generate, upload, datasets, feedback)

@@ -15,7 +15,7 @@ import msgspec
 from dotenv import dotenv_values
 
 from continual.answers import Job
-from continual.client import Client
+from continual.client import Client, Told
 
 F = TypeVar("F", bound=Callable[..., Any])
 STEPS = 1_000  # of a bar
@@ -61,10 +61,10 @@ class Here:
         click.echo(as_json(value) if self.json else text())
 
     @contextmanager
-    def bar(self, label: str) -> Iterator[Callable[[Job], None]]:
-        """A bar on stderr that follows a job; nothing where nobody watches."""
+    def bar(self, label: str) -> Iterator[Told | None]:
+        """A bar on stderr that follows a job; None where nobody watches."""
         if not self.live or self.json:
-            yield lambda _: None
+            yield None
             return
         with click.progressbar(length=STEPS, label=label, file=sys.stderr, show_eta=False) as bar:
 

@@ -8,7 +8,7 @@ from continual.answers import Job
 from continual.commands.here import Here, command, most_option
 from continual.commands.words import moment, table
 
-KINDS = ("predict", "generate", "ingest", "check", "train", "notify")
+KINDS = ("predict", "generate", "ingest", "check", "train", "shadow", "notify")
 STATUSES = ("queued", "running", "succeeded", "failed", "dead", "cancelled")
 
 

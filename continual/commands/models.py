@@ -1,4 +1,4 @@
-"""`models`, `versions`, `checks`, `decisions`, `why`, `rollback`."""
+"""`models`, `versions`, `checks`, `decisions`, `why`, `rollback`, `stop-trial`."""
 
 from __future__ import annotations
 
@@ -92,6 +92,14 @@ def rollback(here: Here, model: str, yes: bool) -> None:
     here.say(then, lambda: f"v{then.version} of {model} serves again, in place of v{now.version}.")
 
 
+@command()
+@model_option
+def stop_trial(here: Here, model: str) -> None:
+    """Reject the challenger on trial: the champion answers everything again."""
+    now = here.client.stop_trial(model)
+    here.say(now, lambda: f"The trial is over: v{now.version} of {model} answers everything again.")
+
+
 def find_decision(client: Client, wanted: str, model: str | None) -> Decision:
     """The decision of this id, or whose id begins so, or the last one.
 
@@ -149,4 +157,4 @@ def _learnt(evidence: dict[str, Any]) -> Iterator[str]:
         yield f"learnt from {data['rows']:,} rows{beyond}, seed {data.get('seed')}"
 
 
-COMMANDS = (models, versions, checks, decisions, why, rollback)
+COMMANDS = (models, versions, checks, decisions, why, rollback, stop_trial)

@@ -49,13 +49,21 @@ def lines(
     return [
         f"{now.model}   {here.colour(f'{sign} {now.state}', colour)}   next check {until(now.automation.next_check_at)}",
         f"{floor}   {sparkline(course)}".rstrip(),
-        f"v{now.version} serves, trained {moment(now.last_trained_at)}" if now.version else "No version serves yet.",
+        f"v{now.version} serves, trained {moment(now.last_trained_at)}{_tried(now)}" if now.version else "No version serves yet.",
         f"last decision   {last.action} {moment(last.created_at)}: {last.reason}" if last else "last decision   none yet",
         f"last incident   {told.title} ({told.state}, {moment(told.updated_at)})" if told else "last incident   none",
         f"queue           {queue} · last check {moment(now.last_check_at)}",
         f"parts           {parts}",
         advice(now, health),
     ]
+
+
+def _tried(now: ModelStatus) -> str:
+    """The challenger beside it, if there is one."""
+    if now.trial is None:
+        return ""
+    rows, most = now.trial.figures.get("rows"), now.trial.figures.get("rows_limit")
+    return f"; v{now.trial.version} is on trial ({now.trial.mode}, {rows} of {most} labelled rows)"
 
 
 def advice(now: ModelStatus, health: Health) -> str:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import io
+import re
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from continual import ApiError, Client, Job, Table, every
+import continual.client
+from continual import ApiError, Client, Job, Table, answers, every
+from storage import champions, shadows
+from storage.shadows import Shadow
+from storage.trials import Trial
 from tests.api.conftest import believing as believing
 from tests.continual.conftest import URL
 from tests.examples.conftest import KEY, Played
@@ -69,6 +76,19 @@ def test_labels_go_back_by_id_or_by_job(client: Client) -> None:
     assert [(each.label, len(each.history)) for each in client.labels(job.id)] == [(1, 0), (0, 1)]
 
 
+def test_a_table_of_labels_is_one_job(client: Client, tmp_path: Path) -> None:
+    """By prediction or by a job's rows; one that is impossible leaves nothing stored."""
+    job = client.wait(client.predict(ROWS))
+    (tmp_path / "truth.csv").write_text(f"prediction_id,label\n{job.id}:0,0\nnothing:7,1\n")
+    by_id = client.wait(client.upload_labels(tmp_path / "truth.csv"))
+    by_row = client.wait(client.upload_labels(Table("t.csv", b"row,label\n0,0\n1,1\n"), job.id))
+    impossible = client.wait(client.upload_labels(Table("t.csv", b"row,label\n0,1\n1,7\n"), job.id))
+    assert (by_id.result["accepted"], by_id.result["unknown"]) == (1, ["nothing:7"])
+    assert (by_row.result["accepted"], by_row.result["duplicate"]) == (1, 1)
+    assert impossible.error is not None and impossible.error.type == "invalid_rows"
+    assert [each.label for each in client.labels(job.id)] == [0, 1]
+
+
 @pytest.mark.usefixtures("believing")
 def test_a_model_is_declared_taught_and_looked_at(client: Client) -> None:
     """PUT, an upload, a check, and what the lists then hold."""
@@ -95,6 +115,23 @@ def test_a_job_is_followed_to_its_end(client: Client) -> None:
     assert heard[-1] == job
     assert job.result["rows"] == 50
     assert [each.id for each in client.events(job.id)] == [job.id]
+
+
+def test_who_waits_for_a_job_that_does_not_end_is_told_of_it_when_the_time_is_up() -> None:
+    """Nobody works: heard once that it waits, whether or not somebody listens."""
+    view = {"id": "j", "kind": "predict", "model": "default", "status": "queued", "created_at": "2026-11-30T00:00:00Z"}
+
+    def held(request: httpx.Request) -> httpx.Response:
+        time.sleep(float(request.url.params.get("wait", 0)))
+        return httpx.Response(200, json=view)
+
+    heard: list[Job] = []
+    with Client(URL, carrier=httpx.MockTransport(held)) as client:
+        for told in (heard.append, None):
+            began = time.monotonic()
+            assert client.wait("j", 0.7, told).status == "queued"
+            assert 0.7 <= time.monotonic() - began < 5
+    assert len(heard) == 1
 
 
 def test_lists_are_read_to_their_end(client: Client) -> None:
@@ -149,6 +186,68 @@ def test_health_is_an_answer_also_when_it_is_bad(client: Client) -> None:
     assert health.components["broker"].status == "down"
     assert "continual_" in client.metrics() or "celery_" in client.metrics()
     assert client.incidents().entries is not None
+
+
+def test_a_trial_is_seen_and_stopped_and_what_it_answered_beside_the_champion(stack: Played, client: Client) -> None:
+    """In the status; stopped it is gone, and there is none to be stopped."""
+    figures = {"rows": 3, "rows_limit": 2_000, "better": 1.5, "worse": 0.5, "limit": 100.0}
+    job = client.predict(ROWS).id
+    now = stack.house.clock()
+    with stack.house.db.begin() as tx:
+        tried = Trial("default", "2", "1", "shadow", "job", "drift:default", now, 0, None, {}, {}, figures, 10, 9)
+        champions.try_out(tx, tried, "Version 2 won the gate.", {"by": "gate"}, now)
+        shadows.log(tx, [Shadow(job, "default", "2", 1, 1, '[{"prediction_id":"x:0","label":1}]', now)])
+    shown = client.status().trial
+    assert shown is not None and (shown.version, shown.mode, shown.figures, shown.agreed) == ("2", "shadow", figures, 9)
+    assert client.shadow(job).predictions == [{"prediction_id": "x:0", "label": 1}]
+    assert client.stop_trial().trial is None
+    with pytest.raises(ApiError) as none:
+        client.stop_trial()
+    assert none.value.status == 409
+
+
+PAIRS = {
+    answers.Act: "ActView",
+    answers.Component: "Component",
+    answers.Dataset: "DatasetView",
+    answers.Decision: "DecisionView",
+    answers.Feature: "FeatureView",
+    answers.Health: "HealthView",
+    answers.Incident: "IncidentView",
+    answers.Inputs: "InputsView",
+    answers.Job: "JobView",
+    answers.Label: "LabelView",
+    answers.Model: "ModelView",
+    answers.ModelStatus: "StatusView",
+    answers.NewToken: "NewTokenView",
+    answers.Overview: "OverviewView",
+    answers.Process: "ProcessView",
+    answers.Queue: "QueueView",
+    answers.Setting: "SettingView",
+    answers.Shadow: "ShadowView",
+    answers.Stored: "FeedbackView",
+    answers.Timeline: "TimelineView",
+    answers.Token: "TokenView",
+    answers.Trial: "TrialView",
+    answers.Version: "VersionView",
+}
+LEFT_OUT = {"links", "model_trained", "needs_retraining", "automation_note"}  # ways that the client knows; older names
+
+
+@pytest.mark.parametrize("of", PAIRS)
+def test_what_the_api_tells_the_client_tells(client: Client, of: type[msgspec.Struct]) -> None:
+    """Field by field, under the same name."""
+    described = client._api.ask("GET", "/openapi.json")["components"]["schemas"]
+    assert set(described[PAIRS[of]]["properties"]) - LEFT_OUT == set(of.__struct_fields__) - LEFT_OUT
+
+
+def test_every_route_has_a_method(client: Client) -> None:
+    """But for the pages that people and probes ask for."""
+    asked = re.findall(r"""f?"(/[a-z][^" ]*)\"""", Path(continual.client.__file__).read_text())
+    known = {re.sub(r"{[^}]*}", "{}", path) for path in asked}
+    described = client._api.ask("GET", "/openapi.json")["paths"]
+    pages = {"/docs", "/openapi.json", "/livez", "/readyz", "/status"}
+    assert {re.sub(r"{[^}]*}", "{}", path) for path in described} - pages == known
 
 
 class Lossy(httpx.BaseTransport):

@@ -86,6 +86,28 @@ def test_a_file_is_predicted_and_its_labels_go_back(run: Run, rows: Path, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.csv", "out.csv", "rows.csv"]
 
 
+def test_labels_stand_in_another_column_of_what_was_predicted_or_in_a_table_of_a_jobs_rows(
+    run: Run, rows: Path, tmp_path: Path
+) -> None:
+    """What `predict -o` wrote, with the truth beside it; then the rows of the job, one without a label."""
+    run("predict", str(rows), "--wait", "-o", "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        predicted = [{**each, "truth": "0"} for each in csv.DictReader(file)]
+    with (tmp_path / "out.csv").open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, list(predicted[0]))
+        writer.writeheader()
+        writer.writerows(predicted)
+    status, said, _ = run("feedback", "out.csv", "--column", "truth")
+    assert (status, said) == (0, "2 labels stored, 0 known already, 0 of no known prediction\n")
+    (tmp_path / "truth.csv").write_text("row,label\n0,0\n1,\n")
+    job = predicted[0]["prediction_id"].partition(":")[0]
+    status, said, _ = run("feedback", "truth.csv", "--job", job)
+    assert (status, said) == (0, "0 labels stored, 1 known already, 0 of no known prediction, 1 rows without one\n")
+    (tmp_path / "truth.csv").write_text("row,label\n0,7\n")
+    status, _, said = run("feedback", "truth.csv", "--job", job)
+    assert (status, "expected one of" in said or "label" in said) == (1, True)
+
+
 def test_a_job_is_posted_shown_and_waited_for(run: Run, rows: Path) -> None:
     """Without --wait its id comes back; `job --wait` tells of its end."""
     job = json.loads(run("predict", str(rows), "--json")[1])
