@@ -203,10 +203,11 @@ def roll_back(name: str) -> Response:
             decision = champions.roll_back(tx, name, f"token '{caller().name}'", now)
         except NothingToRollBack as nothing:
             raise Refused(409, f"{nothing}.") from None
-        key, title = f"rollback:{decision.id}", f"'{name}' was rolled back"
-        told = news(incidents.tell(tx, key, name, "warning", "told", title, [decision.reason], now), name)
-        jobs.add(tx, [told])
+        title, line = f"'{name}' was rolled back", decision.reason
+        where = incidents.where_to_tell(tx, name, f"rollback:{decision.id}")
+        told = [news(incidents.tell(tx, key, name, "warning", state, title, [line], now), name) for key, state in where]
+        jobs.add(tx, told)
         audit.add(tx, act("rollback", f"model {name}", f"to version {decision.version}"))
-    parts.bell.ring([(told.queue, "notify", told.id)], current_request_id())
+    parts.bell.ring([(each.queue, "notify", each.id) for each in told], current_request_id())
     parts.models.forget(name)
     return answer(status_of(_named(name)))

@@ -87,9 +87,9 @@ class Training:
     """What one attempt came to; `model` is the winner refitted with the holdout, or None if rejected.
 
     `reference`, `error_scale` (the 80 % quantile of a regression's absolute errors) and `temperature` (it calibrates
-    a classifier's probabilities, see `ml.estimate`) are of the model that serves from then on, for the detector that
-    starts afresh: the winner, or the champion that stays, even if it was alarmed over, because nothing better can be
-    learnt yet. `gain_error` is the standard error of the paired difference of the two losses.
+    a classifier's probabilities, see `ml.estimate`) are of the model that serves from then on, on the held-out rows: the
+    winner, which keeps them, or the champion that stays, for the record only: were it held to what it has come to, nobody
+    would hear of it again. `gain_error` is the standard error of the paired difference of the two losses.
     """
 
     decision: Literal["promoted", "rejected"]

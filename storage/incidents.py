@@ -62,6 +62,22 @@ def find_over(tx: Connection, key: str, since: float) -> Incident | None:
     return _of(row) if row else None
 
 
+def of_drift(model: str) -> str:
+    """The key of the incident that a drift of this model is."""
+    return f"drift:{model}"
+
+
+def open_of(tx: Connection, model: str) -> list[str]:
+    """The keys of what is open of a model, oldest first: it is over when another version serves."""
+    query = select(incidents.c.key).where(incidents.c.state.in_(OPEN), incidents.c.model == model)
+    return list(tx.execute(query.order_by(incidents.c.id)).scalars())
+
+
+def where_to_tell(tx: Connection, model: str, otherwise: str) -> list[tuple[str, State]]:
+    """Where to tell that a person has another version serve: in all that is over with it, or under a key of its own."""
+    return [(key, "resolved") for key in open_of(tx, model)] or [(otherwise, "told")]
+
+
 def tell(
     tx: Connection,
     key: str,

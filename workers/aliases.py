@@ -9,18 +9,20 @@ from loguru import logger
 from sqlalchemy import Connection
 
 from registry.port import RegistryDown, UnknownVersion
-from storage import champions, heartbeats, jobs, models, trials, versions
+from storage import champions, heartbeats, incidents, jobs, models, trials, versions
 from storage.heartbeats import Heartbeat
+from storage.incidents import State
 from workers.incidents import tell
 from workers.room import Room, worker_name
 
 
 class Aliases:
-    """Follows the aliases of all models; remembers which foreign moves it has refused, to say so once."""
+    """Follows the aliases of all models; remembers which foreign moves it has refused, and what is lost, to say so once."""
 
     def __init__(self, room: Room) -> None:
         self.room = room
         self._refused: dict[str, str] = {}
+        self._lost: dict[str, str] = {}  # champions whose version the registry has no more
 
     def follow(self) -> None:
         """Bring each model's alias and champion together once, and note whether the registry answers."""
@@ -55,7 +57,9 @@ class Aliases:
             self.room.registry.set_champion(name, version)
             self.room.registry.set_challenger(name, challenger)
         except UnknownVersion:
-            logger.error("the registry has lost a version of {}; {} serves from its own file", name, version)
+            if self._lost.get(name) != version:
+                logger.error("the registry has lost a version of {}; {} serves from its own file", name, version)
+            self._lost[name] = version
 
         def settled(tx: Connection) -> None:
             if models.lock(tx, name).champion == version and trials.challengers(tx).get(name) == challenger:
@@ -73,23 +77,9 @@ class Aliases:
             if decision is None and (current.alias_pending or current.champion != champion):
                 return True  # the ledger has moved on meanwhile: look again next time
             line = decision.reason if decision else f"{_why(tx, name, alias)} and is refused; version {champion} serves on"
-            title = f"The champion of {name} was moved by hand"
-            jobs.add(
-                tx,
-                [
-                    tell(
-                        self.room,
-                        tx,
-                        f"alias:{name}:{alias}:{now}",
-                        "warning",
-                        "told",
-                        title,
-                        [line],
-                        now,
-                        name,
-                    )
-                ],
-            )
+            title, key = f"The champion of {name} was moved by hand", f"alias:{name}:{alias}:{now}"
+            where: list[tuple[str, State]] = incidents.where_to_tell(tx, name, key) if decision else [(key, "told")]
+            jobs.add(tx, [tell(self.room, tx, key, "warning", state, title, [line], now, name) for key, state in where])
             return decision is not None
 
         if not self.room.db.run(follow):

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from storage import champions, detectors, jobs, models
 from storage.detectors import Detector
-from storage.incidents import State
+from storage.incidents import State, of_drift
 from storage.jobs import Job, NewJob
 from storage.models import Model
 from storage.versions import Version
@@ -53,11 +53,12 @@ def _failed_training(room: Room) -> Failed:
         def settle(tx: Connection, now: float) -> Sequence[NewJob]:
             model = models.lock(tx, job.model)
             said: dict[str, Any] = msgspec.json.decode(error)
-            if said["type"] != "superseded":
-                attempted(tx, model, now)
             reason = f"The training failed: {said['message']}"
             known = {"by": "training", "error": said, "asked": msgspec.json.decode(job.payload or b"{}")}
             champions.record(tx, job.model, "reject", None, model.champion, reason, now, job.id, known)
+            if said["type"] == "superseded":  # people were told why another version serves
+                return ()
+            attempted(tx, model, now)
             title = f"Training of {job.model} failed"
             key, state = _incident(job)
             return [tell(room, tx, key, "failure", state, title, [f"training failed: {said['message']}"], now, job.model)]
@@ -70,7 +71,7 @@ def _failed_training(room: Room) -> Failed:
 def _incident(job: Job) -> tuple[str, State]:
     """Where its failure is told: in the drift's own incident, which stays open, if it was to answer one."""
     reason = msgspec.json.decode(job.payload or b"{}").get("reason")
-    return (f"drift:{job.model}", "opened") if reason in ("drift", "floor") else (f"training:{job.id}", "told")
+    return (of_drift(job.model), "opened") if reason in ("drift", "floor") else (f"training:{job.id}", "told")
 
 
 def _failed_shadow(room: Room) -> Failed:

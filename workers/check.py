@@ -78,7 +78,7 @@ class Seen:
 
 def work(room: Room, job: Job, claim: Claim) -> Done:
     """Check one model."""
-    with room.db.read() as tx:
+    with room.db.read(one_moment=True) as tx:  # a training may end meanwhile: it was open, or its outcome is seen
         model = models.get(tx, job.model)
         if model is None:
             raise JobFailed("unknown_model", f"There is no model '{job.model}'.")
@@ -301,7 +301,7 @@ def _result(model: Model, verdict: Verdict, seen: Seen, train: str | None) -> di
 
 
 def _advance(tx: Connection, current: Model, seen: Seen) -> None:
-    """Where the detector and the trial stand after this check, if the version that it looked at still serves.
+    """Where the detector and the trial stand after this check, if it looked at the champion and not at who serves in its stead.
 
     Raises:
         JobFailed: `superseded`: one of them is another's by now.
@@ -327,8 +327,6 @@ def _swap(
     now: float,
 ) -> Sequence[NewJob]:
     """Another version serves from now on: the predecessor, or the challenger that stood its trial."""
-    if current.champion != seen.before.version:
-        raise JobFailed("superseded", f"Version {current.champion} began to serve while the check ran.")
     checks.add(tx, Check(new_id(now), job.id, current.name, now, result))
     models.change(tx, current.name, last_check_at=now)
     if seen.worse is not None and train is None:
@@ -356,8 +354,14 @@ def _settle(
     result: dict[str, Any],
     now: float,
 ) -> Sequence[NewJob]:
-    """Record the check, where its detector stands, and what it leads to."""
+    """Record the check, where its detector stands, and what it leads to.
+
+    Raises:
+        JobFailed: `superseded`: what it found is of a version that serves no more, or of a detector or a trial that is over.
+    """
     current = models.lock(tx, model.name)
+    if current.champion != model.champion:
+        raise JobFailed("superseded", f"Version {current.champion} began to serve while the check ran.")
     coverage.keep(tx, model.name, seen.coverage.days)
     _advance(tx, current, seen)
     if seen.worse is not None or (seen.ended is not None and seen.ended.action == "promote"):

@@ -40,6 +40,12 @@ def tell(
     return room.new_job("notify", model or "-", payload, lane=f"notify:{incident_id}")
 
 
+def over(room: Room, tx: Connection, model: str, kind: str, title: str, line: str, now: float, besides: str) -> list[NewJob]:
+    """Whatever else is open of a model is over, as another version serves; returns the notify jobs."""
+    keys = [key for key in incidents.open_of(tx, model) if key != besides]
+    return [tell(room, tx, key, kind, "resolved", title, [line], now, model) for key in keys]
+
+
 def told_before(tx: Connection, key: str) -> bool:
     """Whether there ever was an incident of this key."""
     return tx.execute(select(incident_rows.c.id).where(incident_rows.c.key == key).limit(1)).first() is not None

@@ -13,14 +13,15 @@ from ml.leakage import Suspect
 from ml.metrics import figure
 from ml.trial import Standing
 from problems.declaration import Problem
-from storage import champions, jobs, models, versions
+from storage import champions, jobs, models, trials, versions
+from storage.incidents import of_drift
 from storage.jobs import Job, NewJob
 from storage.models import Model
 from storage.trials import Trial
 from storage.versions import Version
 from workers import trial
 from workers.attempts import attempted
-from workers.incidents import tell
+from workers.incidents import over, tell
 from workers.room import Room
 from workers.run import JobFailed
 
@@ -62,7 +63,7 @@ class Attempt:
     @property
     def incident(self) -> str:
         """The incident it belongs to: that of the drift, or one of its own."""
-        return f"drift:{self.model.name}" if self.mends else f"training:{self.job.id}"
+        return of_drift(self.model.name) if self.mends else f"training:{self.job.id}"
 
     @property
     def compared(self) -> str:
@@ -95,12 +96,17 @@ def won(attempt: Attempt, version: Version, tx: Connection, now: float) -> Seque
     Raises:
         JobFailed: `superseded`; nothing is changed then.
     """
-    model = attempt.model
-    current = models.lock(tx, model.name)
-    if current.champion != model.champion:
-        raise JobFailed("superseded", f"Version {current.champion} began to serve while this training ran.")
+    current = _locked(attempt, tx)
     versions.add(tx, version)
     return _try_out(attempt, version, tx, now) if attempt.is_tried else _promote(attempt, version, current, tx, now)
+
+
+def _locked(attempt: Attempt, tx: Connection) -> Model:
+    """The model as it stands, locked; what was compared with its champion says nothing of another one."""
+    current = models.lock(tx, attempt.model.name)
+    if current.champion != attempt.model.champion:
+        raise JobFailed("superseded", f"Version {current.champion} began to serve while this training ran.")
+    return current
 
 
 def _promote(attempt: Attempt, version: Version, current: Model, tx: Connection, now: float) -> Sequence[NewJob]:
@@ -128,7 +134,8 @@ def _promote(attempt: Attempt, version: Version, current: Model, tx: Connection,
     done = "trained by itself: version" if model.champion is None else f"retrained and promoted: version {model.champion} →"
     line = f"{done} {version.name}, {attempt.compared}{attempt.doubt and '.' + attempt.doubt}"
     kind = "warning" if attempt.leaks else "success"
-    return [tell(attempt.room, tx, attempt.incident, kind, "resolved", _title(attempt), [line], now, model.name)]
+    told = tell(attempt.room, tx, attempt.incident, kind, "resolved", _title(attempt), [line], now, model.name)
+    return [told, *over(attempt.room, tx, model.name, kind, _title(attempt), line, now, attempt.incident)]
 
 
 def _try_out(attempt: Attempt, version: Version, tx: Connection, now: float) -> Sequence[NewJob]:
@@ -137,6 +144,7 @@ def _try_out(attempt: Attempt, version: Version, tx: Connection, now: float) -> 
     if model.champion is None or mode is None:
         raise ValueError("nobody to be compared with, or no trial declared")
     attempted(tx, model, now)
+    older = trials.get(tx, model.name)
     change = None if attempt.since is None or attempt.made.reason not in AFTER_A_CHANGE else model.head - attempt.since
     made = (version.name, model.champion, mode, attempt.job.id, attempt.incident, now, model.head, change)
     beside = f"Version {version.name} won the gate and is on trial ({mode}) beside version {model.champion}"
@@ -144,7 +152,10 @@ def _try_out(attempt: Attempt, version: Version, tx: Connection, now: float) -> 
     evidence = attempt.evidence() | {"model_sha256": version.sha256, "trial": {"mode": mode, "start": model.head}}
     champions.try_out(tx, Trial(model.name, *made, {}, {}, trial.figures(Standing())), reason, evidence, now)
     title = f"{model.name} retrained, version {version.name} is on trial"
-    return [tell(attempt.room, tx, attempt.incident, "info", "retraining", title, [reason], now, model.name)]
+    told = [tell(attempt.room, tx, attempt.incident, "info", "retraining", title, [reason], now, model.name)]
+    if older is not None and older.incident != attempt.incident:
+        told.append(tell(attempt.room, tx, older.incident, "warning", "resolved", title, [reason], now, model.name))
+    return told
 
 
 def _follow_up_at(attempt: Attempt) -> int | None:
@@ -165,7 +176,12 @@ def _title(attempt: Attempt) -> str:
 
 
 def reject(attempt: Attempt, tx: Connection, now: float) -> Sequence[NewJob]:
-    """The champion stays; the cool-down begins."""
+    """The champion stays; the cool-down begins.
+
+    Raises:
+        JobFailed: `superseded`: it serves no more; nothing is changed then.
+    """
+    _locked(attempt, tx)
     model = attempt.model
     attempted(tx, model, now)
     reason = f"Version {model.champion} stays: the best challenger has {attempt.compared}."

@@ -17,13 +17,13 @@ from ml.probation import LIMIT, ROWS, Probation
 from registry.port import UnknownVersion
 from storage import champions, versions
 from storage.detectors import Detector
-from storage.incidents import State
+from storage.incidents import State, of_drift
 from storage.jobs import NewJob
 from storage.models import Model
 from storage.versions import Version
 from workers import history, lineage
 from workers.history import History
-from workers.incidents import tell
+from workers.incidents import over, tell
 from workers.room import Room
 from workers.shelf import Loaded
 
@@ -144,4 +144,6 @@ def roll_back(
     title = f"{model.name} was rolled back by itself"
     lines = [line] if alarm is None else [line, f"alarm: {alarm}"]
     state: State = "resolved" if alarm is None else "retraining"
-    return [tell(room, tx, f"drift:{model.name}", "warning", state, title, lines, now, model.name)]
+    key = of_drift(model.name)
+    told = tell(room, tx, key, "warning", state, title, lines, now, model.name)
+    return [told, *over(room, tx, model.name, "warning", title, line, now, key)]

@@ -28,7 +28,7 @@ from storage.models import Model
 from storage.trials import Trial
 from workers import attempts, history, lineage
 from workers.history import History
-from workers.incidents import tell
+from workers.incidents import over, tell
 from workers.room import Room
 from workers.shelf import Loaded
 
@@ -190,7 +190,8 @@ def settle(room: Room, tx: Connection, model: Model, ended: Ended, check: Figure
     evidence = known | {"head": head, "model_sha256": version.sha256}
     champions.record(tx, model.name, "promote", version.name, row.against, reason, now, row.job_id, evidence)
     title = f"{model.name}: version {version.name} stood its trial and serves"
-    return [tell(room, tx, row.incident, "success", "resolved", title, [reason], now, model.name)]
+    told = tell(room, tx, row.incident, "success", "resolved", title, [reason], now, model.name)
+    return [told, *over(room, tx, model.name, "success", title, reason, now, row.incident)]
 
 
 def _again(row: Trial, head: int) -> int | None:

@@ -15,6 +15,7 @@ from ml.feature_drift import FeatureDrift
 from ml.metrics import figure
 from problems.declaration import Problem
 from problems.loop import Loop
+from storage.incidents import of_drift
 from storage.jobs import NewJob
 from storage.models import Model
 from workers.digest import all_is_well
@@ -143,7 +144,7 @@ def tell(
             return []
         title = f"Drift in {model.name}, retraining"
         line = f"alarm: {sentence(model, verdict)} {problem.metric} {shown}"
-        return [tell_people(room, tx, f"drift:{model.name}", "drift", "retraining", title, [line], now, model.name)]
+        return [tell_people(room, tx, of_drift(model.name), "drift", "retraining", title, [line], now, model.name)]
     if verdict.decision == "warning":
         return _warn(room, tx, model, drifts, estimate, now)
     if verdict.decision not in ("ok", "insufficient") or performance is None:

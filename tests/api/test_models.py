@@ -155,6 +155,16 @@ def test_a_rollback_brings_the_version_before_back(ask: Ask, database: Database)
     assert ask("POST", "/models/nope/rollback").status_code == 404
 
 
+def test_a_rollback_is_the_end_of_a_drift_that_is_open(ask: Ask, database: Database) -> None:
+    """Told in the drift's own message, which nothing else would ever close."""
+    promote(database, "plane", 2, before="1")
+    with database.begin() as tx:
+        incidents.tell(tx, "drift:plane", "plane", "failure", "opened", "Training of plane failed", ["why"], 1.0)
+    ask("POST", "/models/plane/rollback")
+    (told,) = ask("GET", "/incidents").get_json()["incidents"]
+    assert (told["state"], len(told["lines"])) == ("resolved", 2)
+
+
 def test_a_pruned_version_is_listed_as_such_and_a_rollback_to_it_is_refused(ask: Ask, database: Database) -> None:
     """409 with what happened and what can be done; the champion serves on, and no decision is recorded."""
     promote(database, "plane", 2, before="1")

@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from loguru import logger
 
 from ml.model_file import dump
 from registry.port import Upload
-from storage import champions, decisions, detectors, models, versions
+from storage import champions, decisions, detectors, incidents, models, versions
 from storage.decisions import Decision
 from storage.versions import Version
 from tests.workers.conftest import House
@@ -82,15 +83,32 @@ def test_a_version_that_is_worse_than_its_predecessor_is_rolled_back_by_itself(s
 
 
 def test_an_alias_that_a_person_moved_to_a_bad_version_is_moved_back(served: House) -> None:
-    """Adopted as the person asked, then judged like any promotion."""
+    """Adopted as the person asked, then judged like any promotion; a drift that was open is over with its version."""
     version_two(served, wrong=True)
+    with served.db.begin() as tx:
+        opened = ("drift:default", "default", "failure", "opened", "Training of default failed", ["why"], served.clock())
+        incidents.tell(tx, *opened)  # type: ignore[arg-type]
     served.registry.set_champion("default", "2")
     Aliases(served.room).follow()
     assert served.model().champion == "2"
+    assert served.told()[-1] == ("The champion of default was moved by hand", "resolved")
     feed(served, 100, "none", 5)
     served.tick()
     Aliases(served.room).follow()
     assert (served.model().champion, served.registry.champion("default")) == ("1", "1")
+
+
+def test_a_champion_that_the_registry_has_lost_serves_on_and_is_told_of_once(served: House) -> None:
+    """Deleted in MLflow's page: the alias is tried again each second, but nobody reads the same line each second."""
+    served.registry.forget("default", "1")
+    lines: list[str] = []
+    sink = logger.add(lines.append, level="ERROR", format="{message}")
+    aliases = Aliases(served.room)
+    for _ in range(3):
+        aliases.follow()
+    logger.remove(sink)
+    assert lines == ["the registry has lost a version of default; 1 serves from its own file\n"]
+    assert served.model().champion == "1"
 
 
 def test_a_good_version_stands_its_probation_which_then_ends(served: House) -> None:

@@ -13,7 +13,7 @@ from ml.generator import Drift, generate
 from ml.trial import LIMIT
 from problems.catalog import builtin
 from problems.declaration import declared
-from storage import champions, claims, decisions, jobs, models, predictions, shadows, trials, versions
+from storage import champions, claims, decisions, incidents, jobs, models, predictions, shadows, trials, versions
 from storage.decisions import Decision
 from storage.trials import Trial
 from tests.workers.conftest import House
@@ -49,9 +49,9 @@ def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def train_now(house: House, champion: str, since: int) -> None:
+def train_now(house: House, champion: str, since: int, reason: str = "drift") -> None:
     """A training that a check had asked for before it knew of the trial."""
-    asked = {"reason": "drift", "change_position": house.model().head - since, "from_version": champion, "seed": 1}
+    asked = {"reason": reason, "change_position": house.model().head - since, "from_version": champion, "seed": 1}
     house.post("train", payload=json.dumps(asked).encode())
     house.settle()
 
@@ -275,6 +275,20 @@ def test_a_champion_that_is_taken_back_takes_the_trial_with_it(house: House) -> 
     assert (told, trial_of(house)) == ([("reject", "3"), ("rollback", "1")], None)
 
 
+def test_a_promotion_by_hand_closes_the_message_that_the_trial_had_open(house: House) -> None:
+    """Whoever reads of a trial under way reads of its end, whatever it was begun for."""
+    declare(house, trial="shadow")
+    house.tick()
+    feed(house, 90, "concept", 0)
+    train_now(house, "1", 90, "growth")
+    assert on_trial(house) == "2" and house.told()[-1][1] == "retraining"
+    Aliases(house.room).follow()
+    house.registry.set_champion("default", "2")
+    Aliases(house.room).follow()
+    assert house.model().champion == "2"
+    assert not [state for _, state in house.told() if state in incidents.OPEN]
+
+
 def test_an_alias_moved_by_hand_to_the_challenger_is_a_promotion_by_hand(house: House) -> None:
     """Its trial is over, and stands in the record."""
     tried(house, "shadow")
@@ -327,10 +341,11 @@ def test_a_newer_winner_takes_its_place(house: House) -> None:
     """At most one is on trial; the older one is rejected first."""
     tried(house, "shadow")
     feed(house, 40, "concept", 7)
-    train_now(house, "1", 190)
+    train_now(house, "1", 190, "growth")
     told = [(each.action, each.version) for each in recorded(house)[-2:]]
     assert (told, on_trial(house)) == ([("reject", "2"), ("train", "3")], "3")
     assert "takes its place" in recorded(house)[-2].reason
+    assert [state for _, state in house.told() if state in incidents.OPEN] == ["retraining"]
 
 
 def test_a_shadow_that_takes_its_worker_down_each_time_ends_the_trial(house: House) -> None:
