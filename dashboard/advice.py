@@ -34,7 +34,7 @@ Advice = tuple[str, str]  # the kind of notification that it would be, and the s
 
 def advice(look: Look) -> Advice:
     """What the reader should do."""
-    for rule in (_stopped, _late, _told, _no_model, _drifting, _below, _unlabelled):
+    for rule in (_stopped, _late, _told, _no_model, _tried, _drifting, _below, _unlabelled):
         found = rule(look)
         if found is not None:
             return found
@@ -67,6 +67,16 @@ def _no_model(look: Look) -> Advice | None:
     if look.model.name == "default":
         return "info", "The first model is on its way: the loop makes its data and trains it within two intervals."
     return "info", f"'{look.model.name}' has no model yet: upload labelled rows on the Data page, and the loop trains it."
+
+
+def _tried(look: Look) -> Advice | None:
+    trial = look.status.trial
+    if trial is None:
+        return None
+    return (
+        "info",
+        f"v{trial.version} is on trial beside v{look.status.version}: it serves if it proves better. Nothing needs you.",
+    )
 
 
 def _drifting(look: Look) -> Advice | None:

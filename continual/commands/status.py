@@ -75,6 +75,8 @@ def advice(now: ModelStatus, health: Health) -> str:
         return (
             "Nothing to do if labelled rows have arrived: the loop trains a first version. Otherwise: continual upload ROWS.csv"
         )
+    if now.trial is not None:
+        return f"Nothing needs you: v{now.trial.version} serves if it proves better."
     if now.state == "retraining":
         return "Nothing needs you: a retraining is under way."
     if now.state == "drifting":

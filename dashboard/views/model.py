@@ -7,7 +7,7 @@ import streamlit as st
 from continual import ApiError, answers
 from dashboard import charts, look, words
 from dashboard.stack import asking, client, say
-from dashboard.views import choosing
+from dashboard.views import challenger, choosing
 
 EVERY_S = 10
 SPANS = {"1 h": 1.0, "24 h": 24.0, "7 days": 168.0, "90 days": 2160.0}
@@ -19,6 +19,7 @@ def show() -> None:
     """Draw the page."""
     model = choosing.model(choosing.models())
     _over_time(model)
+    challenger.show(model)
     _duel(model)
     _inputs(model)
     _decisions(model)
@@ -146,7 +147,7 @@ def _versions(model: answers.Model) -> None:
     rows = [
         [
             f"v{words.plain(each.version)}",
-            words.chip("success", "champion") if "champion" in each.aliases else "",
+            "".join(words.chip("success" if alias == "champion" else "info", alias) for alias in each.aliases),
             words.figure(each.metrics.get("score")),
             f"{each.metrics.get('rows', 0):,}",
             look.moment(each.created_at),

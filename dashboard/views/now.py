@@ -12,7 +12,7 @@ from continual import ApiError, answers
 from dashboard import charts, look, words
 from dashboard.advice import Look, advice
 from dashboard.stack import client, say
-from dashboard.views import choosing
+from dashboard.views import challenger, choosing
 
 EVERY_S = 5
 RECENT_S = 24 * 3600.0
@@ -86,6 +86,8 @@ def _champion(seen: Look, decided: list[answers.Decision]) -> None:
     if since is not None:
         serving += f" since {look.moment(since.created_at)}, {REASONS[since.action]}: {words.plain(since.reason)}"
     st.html(f"<p>{serving}</p>")
+    if status.trial is not None:
+        st.html(f'<p class="chips">{challenger.line(status.trial)}</p>')
     if status.performance is None:
         st.caption("Its performance shows once 100 labelled rows have come since then.")
     else:

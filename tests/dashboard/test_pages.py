@@ -9,10 +9,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import stack
-from storage import champions, checks, incidents, models, versions
+from storage import champions, checks, incidents, models, trials, versions
 from storage.checks import Check
 from storage.database import Database
 from storage.ids import first_id
+from storage.trials import Trial
 from storage.versions import Version
 from tests.api.hand import PLANE, Hand
 from tests.dashboard.conftest import Shown
@@ -105,6 +106,26 @@ def test_a_rollback_asks_first(show: Shown, story: Database) -> None:
     assert shown.button(key="rollback_yes").label
     with story.read() as tx:
         assert models.get(tx, "plane").champion == "2"  # type: ignore[union-attr]
+
+
+def test_a_challenger_on_trial_is_seen_and_its_end_is_asked_for_first(show: Shown, story: Database) -> None:
+    """On the first page in a line; on the model's with its evidence, its alias, and a question before it is stopped."""
+    now = time.time()
+    figures = {"rows": 300, "rows_limit": 2_000, "better": 12.5, "worse": 0.25, "limit": 100.0}
+    with story.begin() as tx:
+        tried = Trial("plane", "3", "2", "shadow", "job", "drift:plane", now, 0, None, {}, {}, figures, 200, 150)
+        champions.try_out(tx, tried, "Version 3 won the gate.", {"by": "gate"}, now)
+        versions.add(tx, Version("plane", 3, "job3", now, "b", "0", {"score": 0.96, "rows": 100}, {}, "2", {}, {}, [0, 1]))
+    first = text_of(show("now", model="plane"))
+    assert "v3 on trial" in first and "shadow, 300 of 2,000 labelled rows" in first
+    page = show("model", model="plane")
+    said = text_of(page)
+    for part in ("On trial", "300 labelled rows", "12.5", "0.25", "of 100", "75.0%", "challenger"):
+        assert part in said, part
+    asked = page.button(key="stop_trial").click().run()
+    assert asked.button(key="stop_trial_yes").label
+    with story.read() as tx:
+        assert trials.get(tx, "plane") is not None
 
 
 def test_one_row_is_predicted_and_labelled(show: Shown, hand: Hand) -> None:

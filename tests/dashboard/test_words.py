@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
-from continual.answers import Automation, Component, Health, Model, ModelStatus, Overview, Queue
+from continual.answers import Automation, Component, Health, Model, ModelStatus, Overview, Queue, Trial
 from dashboard import charts, words
 from dashboard.advice import Look, advice
 
@@ -69,6 +71,13 @@ def seen(state: str = "healthy", performance: float | None = 0.9, rows: int = 10
     return Look(Health("ok", "1", parts), status, model, overview, down.get("notice", ""))
 
 
+def tried() -> Look:
+    """A drift that a challenger on trial is the answer to."""
+    look = seen(state="drifting")
+    trial = Trial("2", "shadow", 0.0, AT, AT, {}, 0, 0)
+    return replace(look, status=msgspec.structs.replace(look.status, trial=trial))
+
+
 @pytest.mark.parametrize(
     ("look", "kind", "part"),
     [
@@ -82,6 +91,7 @@ def seen(state: str = "healthy", performance: float | None = 0.9, rows: int = 10
         (seen(state="no_model", performance=None), "info", "first model is on its way"),
         (seen(state="drifting"), "drift", "A drift was found"),
         (seen(state="retraining"), "drift", "challenger"),
+        (tried(), "info", "v2 is on trial beside v1"),
         (seen(performance=0.7), "warning", "accuracy 0.700 is below its floor of 0.8"),
         (seen(performance=None, rows=0), "info", "No labels yet"),
     ],
