@@ -33,10 +33,7 @@ def models(here: Here, limit: int) -> None:
 def versions(here: Here, model: str, limit: int) -> None:
     """List a model's versions, newest first."""
     found = here.client.versions(model, limit=limit)
-    rows = [
-        (each.version, "champion" if "champion" in each.aliases else "", number(each.metrics.get("score"), 3), each.created_at)
-        for each in found
-    ]
+    rows = [(each.version, ", ".join(each.aliases), number(each.metrics.get("score"), 3), each.created_at) for each in found]
     none = "No version yet: the first labelled rows train one."
     here.say(found.entries, lambda: table(("version", "", "score held out", "created"), rows, none))
 

@@ -12,7 +12,6 @@ from dashboard.views import challenger, choosing
 EVERY_S = 10
 SPANS = {"1 h": 1.0, "24 h": 24.0, "7 days": 168.0, "90 days": 2160.0}
 MOST_FEATURES = 12  # with bars at once; those that moved most come first
-ATTEMPTS = ("promote", "reject")
 
 
 def show() -> None:
@@ -53,7 +52,7 @@ def _duel(model: answers.Model) -> None:
     look.heading("Champion and challenger")
     with asking():
         decided = client().decisions(model.name, limit=30)
-    last = next((each for each in decided if each.action in ATTEMPTS), None)
+    last = next((each for each in decided if each.evidence.get("candidates")), None)
     if last is None:
         look.empty("No challenger yet. One is trained when an alarm, grown data or a follow-up asks for it.")
         return
@@ -66,10 +65,9 @@ def _duel(model: answers.Model) -> None:
             words.figure(each.get("mean_loss")),
             words.figure(each.get("score")),
         ]
-        for each in evidence.get("candidates", [])
+        for each in evidence["candidates"]
     ]
-    if rows:
-        look.table(["challenger", "rows learnt", "loss", metric], rows, "The challengers of the last attempt", numbers=(1, 2, 3))
+    look.table(["challenger", "rows learnt", "loss", metric], rows, "The challengers of the last attempt", numbers=(1, 2, 3))
     champion, best = evidence.get("champion_loss"), evidence.get("challenger_loss")
     held = evidence.get("holdout_rows", 0)
     look.figures(

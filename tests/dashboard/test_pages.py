@@ -114,13 +114,26 @@ def test_a_challenger_on_trial_is_seen_and_its_end_is_asked_for_first(show: Show
     figures = {"rows": 300, "rows_limit": 2_000, "better": 12.5, "worse": 0.25, "limit": 100.0}
     with story.begin() as tx:
         tried = Trial("plane", "3", "2", "shadow", "job", "drift:plane", now, 0, None, {}, {}, figures, 200, 150)
-        champions.try_out(tx, tried, "Version 3 won the gate.", {"by": "gate"}, now)
+        gate = {"candidates": [{"window": "recent", "rows": 90, "score": 0.96, "mean_loss": 0.04}], "holdout_rows": 77}
+        champions.record(tx, "plane", "reject", None, "2", "The training failed: too few rows.", now)
+        champions.try_out(tx, tried, "Version 3 won the gate.", gate, now)
+        champions.record(tx, "plane", "reject", None, "2", "The training failed: too few rows.", now)
         versions.add(tx, Version("plane", 3, "job3", now, "b", "0", {"score": 0.96, "rows": 100}, {}, "2", {}, {}, [0, 1]))
     first = text_of(show("now", model="plane"))
     assert "v3 on trial" in first and "shadow, 300 of 2,000 labelled rows" in first
     page = show("model", model="plane")
     said = text_of(page)
-    for part in ("On trial", "300 labelled rows", "12.5", "0.25", "of 100", "75.0%", "challenger"):
+    for part in (
+        "On trial",
+        "300 labelled rows",
+        "12.5",
+        "0.25",
+        "of 100",
+        "75.0%",
+        "challenger",
+        "Version 3 won the gate.",
+        "77 rows",
+    ):
         assert part in said, part
     asked = page.button(key="stop_trial").click().run()
     assert asked.button(key="stop_trial_yes").label
