@@ -9,6 +9,7 @@ from typing import Any
 from notify.message import Kind, Message
 from notify.port import NotifyLater, NotifyNever
 
+NEWEST = 6  # lines of a timeline that has moved on
 NEEDS = "`uv sync --extra apprise` brings it"
 TYPES: dict[Kind, str] = {"success": "success", "failure": "failure", "warning": "warning", "drift": "warning", "info": "info"}
 
@@ -19,7 +20,7 @@ def installed() -> bool:
 
 
 class OtherNotifier:
-    """Sends to one Apprise address; such services edit nothing, so each move of an incident is a short message of its own.
+    """Sends to one Apprise address; such services edit nothing, so each move of an incident is a message of its own.
 
     The address is a secret: it is in no exception and no repr, and Apprise's own log, which may name it, is silent.
     """
@@ -44,8 +45,8 @@ class OtherNotifier:
         return None
 
     def edit(self, message_id: str, message: Message) -> str | None:
-        """Send what is new: the timeline's last line."""
-        self._say(message, message.lines[-1:])
+        """Send the timeline's end: more than one line may be new to this service."""
+        self._say(message, message.lines[-NEWEST:])
         return message_id
 
     def _say(self, message: Message, lines: tuple[str, ...]) -> None:

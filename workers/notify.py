@@ -53,6 +53,8 @@ def work(room: Room, job: Job, _: Claim) -> Done:
     if incident is None:
         raise JobFailed("no_incident", f"There is no incident {asked['incident_id']}.")
     if "other" in asked:
+        if incident.revision > asked.get("revision", incident.revision):
+            return Done({"incident_id": incident.id, "told": "later"})  # with the newest move, which has a job of its own
         message_id = str(incident.id) if incident.revision > 1 else None
         _say(room, job, _other(room, asked["other"]), message_of(room, incident), message_id)
         return Done({"incident_id": incident.id, "told": "sent", "channel": asked["other"]})
@@ -72,7 +74,7 @@ def _ask_others(room: Room, job: Job, incident: Incident) -> None:
         room.new_job(
             "notify",
             job.model,
-            msgspec.json.encode({"incident_id": incident.id, "other": number}),
+            msgspec.json.encode({"incident_id": incident.id, "other": number, "revision": incident.revision}),
             lane=f"notify:{incident.id}:{number}",
             dedupe_key=f"notify:{incident.id}:{incident.revision}:{number}",
         )

@@ -26,15 +26,15 @@ def address(service: Webhook) -> str:
     return service.url.replace("http://", "json://")
 
 
-def test_a_message_arrives_with_its_timeline_and_a_move_of_it_as_its_last_line(service: Webhook) -> None:
-    """Such services edit nothing, so an edit is a further, shorter message."""
+def test_a_message_arrives_with_its_timeline_and_a_move_of_it_with_the_end_of_that(service: Webhook) -> None:
+    """Such services edit nothing, so an edit is a further message, shorter where the timeline is long."""
     notifier: Notifier = OtherNotifier(address(service))
     assert notifier.send(DRIFT) is None
-    assert notifier.edit("7", replace(DRIFT, kind="success")) == "7"
+    assert notifier.edit("7", replace(DRIFT, kind="success", lines=tuple("abcdefgh"))) == "7"
     first, second = (seen.payload for seen in service.seen)
     assert (first["title"], first["type"]) == ("Drift in default", "warning")
     assert first["message"] == "alarm\nv1 → v2\nstate: resolved\nAPI: http://x"
-    assert (second["message"], second["type"]) == ("v1 → v2\nstate: resolved\nAPI: http://x", "success")
+    assert (second["message"], second["type"]) == ("c\nd\ne\nf\ng\nh\nstate: resolved\nAPI: http://x", "success")
 
 
 def test_what_the_service_did_not_take_is_for_later(service: Webhook, caplog: pytest.LogCaptureFixture) -> None:

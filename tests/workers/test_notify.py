@@ -79,6 +79,20 @@ def test_a_main_channel_that_is_dead_keeps_no_other_from_hearing(house: House, d
     assert (len(discord.seen), len(other.seen)) == (2, 2)
 
 
+def test_a_channel_that_edits_nothing_misses_no_line_of_what_moved_on_meanwhile(house: House, discord: Webhook) -> None:
+    """Two moves before the first is told: one message with both lines, and the third move is another one."""
+    with webhook() as other:
+        with_channels(house, discord, other.url.replace("http", "json", 1))
+        with house.db.begin() as tx:
+            for line in ("alarm", "retrained"):
+                told_of = ("drift:default", "drift", "retraining", "Drift in default", [line], house.clock(), "default")
+                jobs.add(tx, [tell(house.room, tx, *told_of)])  # type: ignore[arg-type]
+        house.settle()
+        assert [(b"alarm" in each.body, b"retrained" in each.body) for each in other.seen] == [(True, True)]
+        told(house, "drift:default", "promoted")
+        assert len(other.seen) == 2 and b"promoted" in other.seen[1].body
+
+
 def test_a_test_message_says_at_once_when_a_channel_is_dead(house: House, discord: Webhook) -> None:
     """It is sent to the main channel; one that refuses makes the job fail with the reason, without another try."""
     with_channels(house, discord)
