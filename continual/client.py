@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -270,6 +271,16 @@ class Client:
     def health(self) -> answers.Health:
         """How the parts are, also where no job can be accepted."""
         return self._of(answers.Health, self._api.ask("GET", "/health", allowed=(503,)))
+
+    def now(self) -> datetime:
+        """The API's clock, to the second.
+
+        Raises:
+            ValueError: the answer does not say.
+        """
+        answer = self._api.send("GET", "/livez")
+        answer.close()
+        return parsedate_to_datetime(answer.headers.get("Date", ""))
 
     def incidents(self, *, limit: int = 20, cursor: str | None = None) -> Page[answers.Incident]:
         """What people were told, newest first."""

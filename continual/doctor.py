@@ -6,14 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-import httpx
 import msgspec
 
 from continual.answers import Health
-from continual.client import Client
+from continual.client import Client, every
 from continual.errors import ApiError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +53,7 @@ def over_http(client: Client, token: str) -> Iterator[Finding]:
         yield Finding("api", False, str(silent), mend)
         return
     yield Finding("api", True, f"{client.base_url} answers, version {health.version}")
-    yield _clock(client.base_url)
+    yield _clock(client)
     yield from _parts(health)
     yield _token(client, token)
     yield from _models(client, token)
@@ -76,14 +74,12 @@ def behind() -> Iterator[Finding]:
     yield from msgspec.json.decode(ran.stdout, type=list[Finding])
 
 
-def _clock(url: str) -> Finding:
-    """The API's clock against ours, by the Date of an answer."""
+def _clock(client: Client) -> Finding:
+    """The API's clock against ours."""
     try:
-        with httpx.Client(timeout=5.0, trust_env=False) as http:
-            said = http.get(f"{url}/livez").headers.get("Date", "")
-        apart = abs(parsedate_to_datetime(said).timestamp() - time.time())
-    except (httpx.TransportError, ValueError) as fault:
-        return Finding("clock", False, f"It could not be compared ({type(fault).__name__}).", "Ask again.")
+        apart = abs(client.now().timestamp() - time.time())
+    except (ApiError, ValueError) as fault:
+        return Finding("clock", False, f"It could not be compared: {fault}", "Ask again.")
     mend = "Set the clocks by NTP: tokens expire and leases are told by them."
     return Finding("clock", apart <= SKEW_S, f"{apart:.0f} s apart from the API's", mend)
 
@@ -110,13 +106,14 @@ def _models(client: Client, token: str) -> Iterator[Finding]:
     if not token:
         return
     try:
-        names = [each.name for each in client.models(limit=100)]
+        known = list(every(client.models))
     except ApiError:  # the token's own finding says why
         return
-    without = [name for name in names if client.status(name).state == "no_model"]
-    said = f"{len(names)} known" + (
-        f", without a version: {', '.join(without)}" if without else ", each has a version that serves"
-    )
+    without = [each.name for each in known if each.champion is None]
+    has = f", without a version: {', '.join(without)}" if without else ", each has a version that serves"
     yield Finding(
-        "models", not without, said, "Upload labelled rows (continual upload ROWS.csv -m MODEL): the loop trains the first."
+        "models",
+        not without,
+        f"{len(known)} known{has}",
+        "Upload labelled rows (continual upload ROWS.csv -m MODEL): the loop trains the first.",
     )

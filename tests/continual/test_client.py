@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from werkzeug.serving import make_server
 
 import continual.client
 from continual import ApiError, Client, Job, Table, answers, every
+from continual.doctor import over_http
 from storage import champions, shadows
 from storage.shadows import Shadow
 from storage.trials import Trial
 from tests.api.conftest import believing as believing
-from tests.continual.conftest import URL
+from tests.authority import Authority
+from tests.continual.conftest import URL, Served
 from tests.examples.conftest import KEY, Played
+from tests.needs import program
 
 ROWS = [[0.5, 1.5], [-2.0, -1.0]]
 
@@ -247,7 +252,7 @@ def test_every_route_has_a_method(client: Client) -> None:
     known = {re.sub(r"{[^}]*}", "{}", path) for path in asked}
     described = client._api.ask("GET", "/openapi.json")["paths"]
     pages = {"/docs", "/openapi.json", "/livez", "/readyz", "/status"}
-    assert {re.sub(r"{[^}]*}", "{}", path) for path in described} - pages == known
+    assert {re.sub(r"{[^}]*}", "{}", path) for path in described} - pages == known - pages
 
 
 class Lossy(httpx.BaseTransport):
@@ -319,6 +324,32 @@ def test_a_stack_that_was_never_there_is_told_at_once() -> None:
     ):
         client.jobs()
     assert nobody.value.unanswered
+
+
+def test_a_stack_behind_a_private_authority_is_trusted_by_who_is_told_to(
+    stack: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SSL_CERT_FILE holds for this machine's own address too, and for the doctor's look at the clock."""
+    program("openssl")
+    authority = Authority(tmp_path)
+    authority.make()
+    authority.certify("server", "127.0.0.1")
+    server = make_server(
+        "127.0.0.1", 0, stack.app, ssl_context=(str(tmp_path / "server.pem"), str(tmp_path / "server.key")), threaded=True
+    )
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        with Client(f"https://127.0.0.1:{server.port}", KEY) as stranger, pytest.raises(ApiError, match="No stack answers"):
+            stranger.health()
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
+        with Client(f"https://127.0.0.1:{server.port}", KEY) as told:
+            found = {each.name: each.ok for each in over_http(told, KEY)}
+        assert (found["api"], found["clock"], found["token"]) == (True, True, True)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
 
 
 def test_another_program_at_that_address_is_told(stack: Played) -> None:
