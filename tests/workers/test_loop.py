@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import deque
 from dataclasses import replace
 from typing import Any
@@ -53,6 +54,13 @@ def test_an_empty_stack_has_a_champion_after_one_tick_with_no_one_touching_it(ho
     assert house.decisions() == ["train", "promote"]
     assert [check["decision"] for check in house.checks()] == ["insufficient", "first"]
     assert ("default has its first version", "resolved") in house.told()
+    with house.db.read() as tx:
+        told = incidents.listed(tx, 10, None).entries[0]
+        promoted = decisions.newest(tx, "default")
+    assert promoted is not None and re.fullmatch(
+        r"Version 1 promoted: accuracy 0\.\d+ on 250 .* \(all, 1,000 rows\)\.", promoted.reason
+    )
+    assert (told.kind, len(told.lines)) == ("success", 1) and " trained by itself: version 1, accuracy 0." in told.lines[0]
 
 
 def test_a_quiet_week_of_ticks_trains_nothing_and_tells_once_a_day(served: House) -> None:
@@ -87,6 +95,19 @@ def test_a_second_look_knows_where_the_drift_began_though_calm_checks_lie_betwee
     assert found.change_position is not None
     assert looked.evidence["data"]["since"] == served.model().head - found.change_position
     assert "since" in {each["window"] for each in looked.evidence["candidates"]}
+
+
+@pytest.mark.parametrize(("gain_error", "again"), [(1.0, False), (0.0, True)])
+def test_a_further_look_that_did_not_pay_is_the_last(
+    served: House, monkeypatch: pytest.MonkeyPatch, gain_error: float, again: bool
+) -> None:
+    """Promoted all the same; but only a gain of more than one standard error is worth another look."""
+    monkeypatch.setattr("workers.train.train", lambda *asked: replace(train(*asked), gain_error=gain_error))
+    feed(served, 300, "concept", 1)
+    asked = {"reason": "follow_up", "change_position": 1_000, "from_version": "1", "seed": 1}
+    served.post("train", payload=json.dumps(asked).encode())
+    served.settle()
+    assert (served.model().champion, served.model().follow_up_at) == ("2", 1_600 if again else None)
 
 
 def test_a_week_in_which_the_concept_turns_and_every_label_is_a_day_and_a_half_late(served: House) -> None:
@@ -340,6 +361,9 @@ def test_a_prediction_before_the_first_model_waits_and_is_answered(house: House)
     house.settle()
     assert house.job(job).status == "queued"
     house.tick()
+    with house.db.begin() as tx:
+        assert [bell.job_id for bell in ledger.due(tx, house.clock(), 10, "predict")] == [job]  # it is rung by the next sweep
+        assert ledger.fail_hopeless(tx, house.clock() + 1e6) == []
     tasks.carry(house.room, "predict", [job], "again")
     assert house.result(job)["predictions"][0]["label"] == 1
 

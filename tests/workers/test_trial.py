@@ -348,6 +348,16 @@ def test_a_newer_winner_takes_its_place(house: House) -> None:
     assert [state for _, state in house.told() if state in incidents.OPEN] == ["retraining"]
 
 
+def test_a_winner_that_needs_no_trial_any_more_ends_the_one_under_way(house: House) -> None:
+    """Declared anew without one while a training ran: it is promoted, and nobody is compared with who serves no more."""
+    tried(house, "shadow")
+    declare(house)
+    train_now(house, "1", 150)
+    told = [(each.action, each.version) for each in recorded(house)[-2:]]
+    assert (told, trial_of(house), house.model().champion) == ([("reject", "2"), ("promote", "3")], None, "3")
+    assert "serves no more" in recorded(house)[-2].reason
+
+
 def test_a_shadow_that_takes_its_worker_down_each_time_ends_the_trial(house: House) -> None:
     """Four workers die of it: the job is dead, the challenger rejected, and people are told of both."""
     tried(house, "shadow")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from storage import decisions
+from storage import decisions, incidents
 from storage.jobs import Job
 from tests.workers.conftest import House
 from tests.workers.test_loop import PLANE
@@ -86,3 +86,6 @@ def test_a_label_that_is_given_away_is_told_in_report_decision_and_message(house
     assert "too good to be true: x1 alone" in made.reason
     assert [each["feature"] for each in made.evidence["leakage"]] == ["x1"]
     assert ("A dataset of own may give its labels away", "told") in house.told()
+    with house.db.read() as tx:
+        first = next(each for each in incidents.listed(tx, 10, None).entries if each.title == "own has its first version")
+    assert first.kind == "warning" and "too good to be true" in first.lines[-1]
