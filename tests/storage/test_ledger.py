@@ -154,11 +154,13 @@ def test_a_job_that_loses_its_worker_on_every_attempt_is_dead_and_says_so(db: Da
 
 
 def test_a_soft_shutdown_gives_the_job_back_and_refunds_the_attempt(db: Database) -> None:
+    """Its doorbell is due at once: the one that rang for it is spent."""
     mine, other = accept(db, 2)
     claim(db, [mine], "general@host/1/x")
     claim(db, [other], "general@host/2/x")
     with db.begin() as tx:
         assert ledger.release(tx, "general@host/1/", NOW) == 1
+        assert [bell.job_id for bell in ledger.due(tx, NOW, 10, "predict")] == [mine]
     assert (read(db, mine).status, read(db, mine).attempt) == ("queued", 0)
     assert read(db, other).status == "running"
 
@@ -217,6 +219,8 @@ def test_a_prediction_waits_for_a_champion_and_is_woken_by_it(db: Database) -> N
     with db.begin() as tx:
         ledger.wait_for_champion(tx, [job_id], "t", NOW, 60)
         assert ledger.fail_hopeless(tx, NOW + 59) == []
+        assert ledger.due(tx, NOW + ledger.RING_AGAIN_S - 1, 10, "predict") == []
+        assert [bell.job_id for bell in ledger.due(tx, NOW + ledger.RING_AGAIN_S, 10, "predict")] == [job_id]
         jobs.wake_waiting(tx, "default", NOW + 59)
         assert [bell.job_id for bell in ledger.due(tx, NOW + 59, 10, "predict")] == [job_id]
         assert ledger.fail_hopeless(tx, NOW + 61) == []
