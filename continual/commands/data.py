@@ -167,7 +167,7 @@ def _to(out: Path | None) -> str:
 
 
 def _stored(told: dict[str, Any]) -> str:
-    without = f", {told['missing']:,} rows without one" if told["missing"] else ""
+    without = f", {told['missing']:,} without a label" if told["missing"] else ""
     said = f"{told['accepted']:,} labels stored, {told['duplicate']:,} known already, {told['unknown_count']:,} of no known "
     return f"{said}prediction{without}" + "".join(f"\n  {each}" for each in told["unknown"][:10])
 

@@ -102,7 +102,7 @@ def test_labels_stand_in_another_column_of_what_was_predicted_or_in_a_table_of_a
     (tmp_path / "truth.csv").write_text("row,label\n0,0\n1,\n")
     job = predicted[0]["prediction_id"].partition(":")[0]
     status, said, _ = run("feedback", "truth.csv", "--job", job)
-    assert (status, said) == (0, "0 labels stored, 1 known already, 0 of no known prediction, 1 rows without one\n")
+    assert (status, said) == (0, "0 labels stored, 1 known already, 0 of no known prediction, 1 without a label\n")
     (tmp_path / "truth.csv").write_text("row,label\n0,7\n")
     status, _, said = run("feedback", "truth.csv", "--job", job)
     assert (status, "expected one of" in said or "label" in said) == (1, True)
