@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
+from ml.evidence import LAMBDAS, Evidence
 from ml.generator import Drift, generate
-from ml.trial import LIMIT
+from ml.trial import LIMIT, Standing
 from problems.catalog import builtin
 from problems.declaration import declared
 from storage import champions, claims, decisions, incidents, jobs, models, predictions, shadows, trials, versions
 from storage.decisions import Decision
+from storage.schema import versions as versions_table
 from storage.trials import Trial
 from tests.workers.conftest import House
 from tests.workers.test_loop import feed
@@ -323,12 +327,38 @@ def test_time_ends_it_too(house: House) -> None:
     ends_rejected(house, "no label came in 2 days")
 
 
-def test_a_challenger_out_of_date_itself_is_rejected_and_the_drift_trains_anew_at_that_check(house: House) -> None:
-    """Labels that follow no rule at all: neither is better, both are worse than they were."""
+def unproven(house: House, rows: int) -> None:
+    """So many rows of the trial are behind it, and no proof is near."""
+    far = Evidence(rows=rows, wealth=(-50.0,) * len(LAMBDAS))
+    found = trial_of(house)
+    assert found is not None
+    with house.db.begin() as tx:
+        assert trials.advance(tx, replace(found, standing=Standing(better=far, worse=far).to_dict()))
+        tx.execute(update(versions_table).where(versions_table.c.number == 2).values(classes=[0, 1, 2]))
+
+
+@pytest.mark.parametrize(("behind", "days", "ended"), [(1_980, 0, "2,000 rows"), (980, 3, "2 days")])
+def test_without_proof_the_metric_decides_in_the_end(house: House, behind: int, days: int, ended: str) -> None:
+    """After 2,000 rows, or when its time is over; the classes that it knows besides are the model's from then on."""
+    tried(house, "shadow", trial_days=2)
+    unproven(house, behind)
+    feed(house, 20, "concept", 3)
+    house.tick(30 + days * 86_400)
+    last = recorded(house)[-1]
+    assert (last.action, last.version, house.model().champion) == ("promote", "2", "2")
+    assert last.reason.endswith(f"neither was proven better in {ended}.")
+    assert house.model().classes == [0, 1, 2]
+
+
+@pytest.mark.parametrize("pieces", [1, 20])
+def test_a_challenger_out_of_date_itself_is_rejected_and_the_drift_trains_anew_at_that_check(house: House, pieces: int) -> None:
+    """Labels that follow no rule at all: neither is better, both are worse than they were, however the labels are cut."""
     tried(house, "shadow")
     rows, _ = generate(400, 2, 0.05, "concept", 1.0, 3)
-    house.label(house.predict(rows), np.random.default_rng(5).integers(0, 2, 400))
-    house.tick()
+    truth = np.random.default_rng(5).integers(0, 2, 400)
+    for some, said in zip(np.array_split(rows, pieces), np.array_split(truth, pieces), strict=True):
+        house.label(house.predict(some), said)
+        house.tick()
     story = recorded(house)
     first = next(each for each in story if each.action == "reject")
     assert "out of date itself" in first.reason
