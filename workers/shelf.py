@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -21,7 +23,8 @@ from storage.claims import Served
 from storage.models import Model
 from storage.versions import Version
 
-KEPT = 32  # versions in memory
+KEPT = 32  # versions in memory, and models that are served from there
+IDLE_S = 60.0  # a group may be of more models than that: so long each of them stays
 
 
 class NotAtHand(LookupError):
@@ -60,16 +63,21 @@ def share_of(job_id: str) -> float:
 class Shelf:
     """Loads each version once per process, from its artifact, or from the registry where that is missing.
 
+    Args:
+        steady: a monotonic clock, seconds.
+
     Attributes:
         refused: champions, and predecessors of them, whose file was refused, each with the reason: for the caller to tell.
     """
 
-    def __init__(self, artifacts: Artifacts, registry: ModelRegistry) -> None:
+    def __init__(self, artifacts: Artifacts, registry: ModelRegistry, steady: Callable[[], float] = time.monotonic) -> None:
+        self._steady = steady
         self.refused: list[tuple[Version, str]] = []
         self._artifacts = artifacts
         self._registry = registry
         self._problems: dict[str, tuple[float, Problem]] = {}
         self._serving: OrderedDict[str, tuple[Served, Loaded]] = OrderedDict()  # last who was asked last
+        self._asked_at: dict[str, float] = {}
         self._kept: OrderedDict[str, Any] = OrderedDict()  # by the file's hash
         self._lock = threading.Lock()  # the preloader has a thread of its own
 
@@ -114,7 +122,16 @@ class Shelf:
         champion = self._load_champion(tx, name)
         loaded = replace(champion, canary=self._canary(tx, champion, now.canary)) if now.canary else champion
         self._serving[name] = (now, loaded)
-        return loaded
+        self._make_room()
+        return self.at_hand(name)
+
+    def _make_room(self) -> None:
+        """Forget models that nobody asks for, where there are many."""
+        while len(self._serving) > KEPT:
+            oldest = next(iter(self._serving))
+            if self._steady() - self._asked_at[oldest] < IDLE_S:
+                return
+            del self._serving[oldest], self._asked_at[oldest]
 
     def served(self) -> list[Served]:
         """Who served the models that were asked last, as far as this process knows, with what it has in memory: a few."""
@@ -123,6 +140,7 @@ class Shelf:
     def at_hand(self, name: str) -> Loaded:
         """The version that serves a model of `served`."""
         self._serving.move_to_end(name)
+        self._asked_at[name] = self._steady()
         return self._serving[name][1]
 
     def _canary(self, tx: Connection, champion: Loaded, name: str) -> Loaded | None:

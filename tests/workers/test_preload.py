@@ -11,13 +11,14 @@ import pytest
 import redis
 
 from ml.model_file import SwappedModel
-from storage import versions
+from storage import champions, versions
 from storage.versions import Version
 from tests.workers.broker import own_broker
-from tests.workers.conftest import House
+from tests.workers.conftest import Clock, House
+from tests.workers.test_loop import PLANE
 from workers.preload import CHANNEL, Preload, Preloader, everywhere
 from workers.room import Room
-from workers.shelf import Shelf
+from workers.shelf import IDLE_S, KEPT, NotAtHand, Shelf
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +78,26 @@ def test_without_a_broker_the_trainer_goes_on_at_once(house: House) -> None:
     began = time.monotonic()
     assert not everywhere(house.room, "models/x.skops", "0" * 64)
     assert time.monotonic() - began < 2
+
+
+def test_of_many_models_those_stay_in_memory_that_are_asked_for(house: House) -> None:
+    """A group may be of any number of models, and needs all of them at once; a minute later the idle ones are let go."""
+    version, clock = first_version(house), Clock(0.0)
+    names = [f"m{number}" for number in range(KEPT + 8)]
+    for name in names:
+        house.declare(name, **PLANE)
+        with house.db.begin() as tx:
+            versions.add(tx, replace(version, model=name))
+            champions.serve(tx, name, "1", 0)
+    shelf = Shelf(house.room.artifacts, house.registry, clock)
+    with house.db.read() as tx:
+        for name in names:
+            assert shelf.champion(tx, name) is not None
+        assert all(shelf.champion(tx, name, load=False) for name in names)
+        clock.now = IDLE_S
+        shelf.champion(tx, names[0], load=False)
+        shelf.champion(tx, "default")
+        assert len(shelf.served()) == KEPT and shelf.champion(tx, names[0], load=False) is not None
+        with pytest.raises(NotAtHand):
+            shelf.champion(tx, names[1], load=False)
+        assert shelf.champion(tx, names[1]) is not None
