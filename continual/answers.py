@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 T = TypeVar("T")
+KINDS = ("predict", "generate", "ingest", "check", "train", "shadow", "notify")  # of jobs
+STATUSES = ("queued", "running", "succeeded", "failed", "dead", "cancelled")
 ENDED = frozenset({"succeeded", "failed", "dead", "cancelled"})
 
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import click
 
-from continual.answers import Job
+from continual.answers import KINDS, STATUSES, Job
 from continual.commands.here import Here, command, most_option
 from continual.commands.words import moment, table
-
-KINDS = ("predict", "generate", "ingest", "check", "train", "shadow", "notify")
-STATUSES = ("queued", "running", "succeeded", "failed", "dead", "cancelled")
 
 
 @command()

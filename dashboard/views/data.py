@@ -16,16 +16,18 @@ from dashboard.views import choosing
 
 DRAWN = 500
 DRIFTS = {"none": "none: as ever", "covariate": "covariate: the inputs move", "concept": "concept: the rule turns"}
-FORMS = ["csv", "parquet"]
+FORMS, LABEL_FORMS = ["csv", "parquet"], ["csv", "parquet", "arrow"]
 
 
 def show() -> None:
     """Draw the page."""
     model = choosing.model(choosing.models())
     _datasets()
-    upload, make = st.tabs(["Upload", "Generate"])
+    upload, label, make = st.tabs(["Upload", "Labels", "Generate"])
     with upload:
         _upload(model)
+    with label:
+        _labels()
     with make:
         _generate(model)
 
@@ -73,6 +75,25 @@ def _upload(model: answers.Model) -> None:
     history = st.checkbox("Older than all other rows (history, not evidence)")
     if given is not None and st.button("Upload", type="primary"):
         _follow(lambda: client().upload(Table(given.name, given.getvalue()), model.name, history=history), "Reading the rows…")
+
+
+def _labels() -> None:
+    job_id = st.text_input("Job whose rows they label", placeholder="none: each row names its prediction").strip()
+    columns = "row and label" if job_id else "prediction_id and label"
+    given = st.file_uploader(f"What the predictions really were, however late: columns {columns}", type=LABEL_FORMS)
+    if given is None or not st.button("Send labels", type="primary"):
+        return
+    table = Table(given.name, given.getvalue())
+    states = {"queued": "Waiting in the queue…", "running": "Storing the labels…"}
+    job = followed(lambda: client().upload_labels(table, job_id or None), states)
+    if job is None:
+        return
+    if not job.succeeded:
+        st.error(words.unmarked(job.failure))
+        return
+    told = job.result
+    stored, known = words.count(told["accepted"], "label"), f"{told['duplicate']:,} known already"
+    st.success(f"{stored} stored, {known}, {told['unknown_count']:,} of no known prediction. The next check judges by them.")
 
 
 def _generate(model: answers.Model) -> None:

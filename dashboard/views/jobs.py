@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from continual import ApiError, answers
+from continual.answers import KINDS, STATUSES
 from dashboard import look, words
 from dashboard.stack import client, say, settings
 
 EVERY_S = 2
-KINDS = ("predict", "generate", "ingest", "check", "train", "notify")
-STATUSES = ("queued", "running", "succeeded", "failed", "dead", "cancelled")
 RETRIED = ("predict", "generate", "ingest", "notify")
 
 

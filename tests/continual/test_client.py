@@ -246,6 +246,13 @@ def test_what_the_api_tells_the_client_tells(client: Client, of: type[msgspec.St
     assert set(described[PAIRS[of]]["properties"]) - LEFT_OUT == set(of.__struct_fields__) - LEFT_OUT
 
 
+def test_jobs_are_of_the_kinds_and_states_that_the_api_knows(client: Client) -> None:
+    """As it describes its filters."""
+    asked = client._api.ask("GET", "/openapi.json")["paths"]["/jobs"]["get"]["parameters"]
+    known = {each["name"]: each["schema"].get("enum") for each in asked}
+    assert (known["kind"], known["status"]) == (list(answers.KINDS), list(answers.STATUSES))
+
+
 def test_every_route_has_a_method(client: Client) -> None:
     """But for the pages that people and probes ask for."""
     asked = re.findall(r"""f?"(/[a-z][^" ]*)\"""", Path(continual.client.__file__).read_text())

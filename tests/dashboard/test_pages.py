@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import time
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
+from sqlalchemy import select
 from streamlit.testing.v1 import AppTest
 
+from continual import Job
 from dashboard import stack
-from storage import champions, checks, incidents, models, trials, versions
+from storage import champions, checks, claims, incidents, ledger, models, trials, versions
 from storage.checks import Check
 from storage.database import Database
 from storage.ids import first_id
+from storage.jobs import NewJob, add
+from storage.ledger import Outcome
+from storage.predictions import Logged
+from storage.schema import jobs
 from storage.trials import Trial
 from storage.versions import Version
 from tests.api.hand import PLANE, Hand
@@ -179,13 +188,57 @@ def test_a_token_is_shown_once(show: Shown) -> None:
     assert len(stack.client().tokens()) == 1
 
 
-def test_generated_rows_are_asked_for_with_their_drift(show: Shown, database: Database) -> None:
-    """The sliders' values are the job's."""
+def refused(post: Callable[[], Job], _: object) -> None:
+    """Posted, and nothing more is heard of it."""
+    post()
+
+
+def test_generated_rows_are_asked_for_with_their_drift(show: Shown, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn before; and then the sliders' values are the job's."""
     with database.begin() as tx:
         models.declare(tx, "default", {**PLANE, "ignore": []}, "declared", 1.0)
+    monkeypatch.setattr("dashboard.views.data.followed", refused)
     shown = show("data", model="default")
-    assert not shown.exception
     assert len(shown.get("vega_lite_chart")) + len(shown.get("arrow_vega_lite_chart")) == 1
+    shown.radio[0].set_value("concept").run()
+    shown.slider[0].set_value(0.7)
+    next(each for each in shown.button if each.label == "Generate").click().run()
+    assert not shown.exception
+    with database.read() as tx:
+        (asked,) = tx.execute(select(jobs.c.payload).where(jobs.c.kind == "generate")).scalars()
+    assert {"samples": 1_000, "drift": "concept", "strength": 0.7}.items() <= msgspec.json.decode(asked).items()
+
+
+@pytest.mark.parametrize("job_id", ["", "01a22dda-0343-75ce-854c-26640e4713c0"])
+def test_a_file_of_labels_is_one_job(show: Shown, database: Database, monkeypatch: pytest.MonkeyPatch, job_id: str) -> None:
+    """By prediction, or by the rows of the job that is named; what became of them is told in a sentence."""
+    file = io.BytesIO(b"prediction_id,label\nx:0,1\n")
+    file.name = "labels.csv"
+    told = {"accepted": 1, "duplicate": 2, "unknown_count": 3}
+
+    def ended(post: Callable[[], Job], _: object) -> Job:
+        return msgspec.structs.replace(post(), status="succeeded", result=told)
+
+    monkeypatch.setattr("streamlit.file_uploader", lambda *_, **__: file)
+    monkeypatch.setattr("dashboard.views.data.followed", ended)
+    if job_id:
+        log_prediction(database, job_id)
+    shown = show("data", model="plane")
+    shown.text_input[0].set_value(job_id)
+    next(each for each in shown.button if each.label == "Send labels").click().run()
+    assert "1 label stored, 2 known already, 3 of no known prediction" in text_of(shown)
+    with database.read() as tx:
+        (asked,) = tx.execute(select(jobs.c.payload).where(jobs.c.kind == "ingest")).scalars()
+    asked = msgspec.json.decode(asked)
+    assert (asked["labels"], asked["job_id"], asked["format"]) == (True, job_id or None, "csv")
+
+
+def log_prediction(database: Database, job_id: str) -> None:
+    """A prediction of one row that has ended."""
+    with database.begin() as tx:
+        add(tx, [NewJob(job_id, "predict", "plane", "predict", 3)])
+        claims.claim(tx, [job_id], "w", "t", 1.0, 30)
+        ledger.finish(tx, "w", [Outcome(job_id, "succeeded", "{}")], 1.0, [Logged(job_id, "plane", "1", 1, b"", None, 1.0)])
 
 
 def test_secrets_are_on_no_page(show: Shown) -> None:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import update
 
-from ml.evidence import LAMBDAS, Evidence
 from ml.generator import Drift, generate
-from ml.trial import LIMIT, Standing
+from ml.trial import LIMIT
 from problems.catalog import builtin
 from problems.declaration import declared
-from storage import champions, claims, decisions, incidents, jobs, models, predictions, shadows, trials, versions
+from storage import champions, claims, decisions, jobs, models, predictions, shadows, trials, versions
 from storage.decisions import Decision
-from storage.schema import versions as versions_table
 from storage.trials import Trial
 from tests.workers.conftest import House
 from tests.workers.test_loop import feed
@@ -279,33 +275,6 @@ def test_a_champion_that_is_taken_back_takes_the_trial_with_it(house: House) -> 
     assert (told, trial_of(house)) == ([("reject", "3"), ("rollback", "1")], None)
 
 
-def test_a_promotion_by_hand_closes_the_message_that_the_trial_had_open(house: House) -> None:
-    """Whoever reads of a trial under way reads of its end, whatever it was begun for."""
-    declare(house, trial="shadow")
-    house.tick()
-    feed(house, 90, "concept", 0)
-    train_now(house, "1", 90, "growth")
-    assert on_trial(house) == "2" and house.told()[-1][1] == "retraining"
-    Aliases(house.room).follow()
-    house.registry.set_champion("default", "2")
-    Aliases(house.room).follow()
-    assert house.model().champion == "2"
-    assert not [state for _, state in house.told() if state in incidents.OPEN]
-
-
-def test_an_alias_moved_by_hand_to_the_challenger_is_a_promotion_by_hand(house: House) -> None:
-    """Its trial is over, and stands in the record."""
-    tried(house, "shadow")
-    Aliases(house.room).follow()
-    house.registry.set_champion("default", "2")
-    Aliases(house.room).follow()
-    last = recorded(house)[-1]
-    assert (last.action, last.version, last.evidence["by"]) == ("promote", "2", "registry")
-    assert (last.evidence["trial"]["mode"], trial_of(house), house.model().champion) == ("shadow", None, "2")
-    Aliases(house.room).follow()
-    assert house.registry.challengers == {}
-
-
 def test_a_declaration_that_asks_for_no_trial_any_more_ends_it(house: House) -> None:
     """At once for clients, at the next check for the record."""
     tried(house, "canary", canary_share=0.5)
@@ -325,67 +294,6 @@ def test_time_ends_it_too(house: House) -> None:
     assert on_trial(house) == "2"
     house.tick(3_600)
     ends_rejected(house, "no label came in 2 days")
-
-
-def unproven(house: House, rows: int) -> None:
-    """So many rows of the trial are behind it, and no proof is near."""
-    far = Evidence(rows=rows, wealth=(-50.0,) * len(LAMBDAS))
-    found = trial_of(house)
-    assert found is not None
-    with house.db.begin() as tx:
-        assert trials.advance(tx, replace(found, standing=Standing(better=far, worse=far).to_dict()))
-        tx.execute(update(versions_table).where(versions_table.c.number == 2).values(classes=[0, 1, 2]))
-
-
-@pytest.mark.parametrize(("behind", "days", "ended"), [(1_980, 0, "2,000 rows"), (980, 3, "2 days")])
-def test_without_proof_the_metric_decides_in_the_end(house: House, behind: int, days: int, ended: str) -> None:
-    """After 2,000 rows, or when its time is over; the classes that it knows besides are the model's from then on."""
-    tried(house, "shadow", trial_days=2)
-    unproven(house, behind)
-    feed(house, 20, "concept", 3)
-    house.tick(30 + days * 86_400)
-    last = recorded(house)[-1]
-    assert (last.action, last.version, house.model().champion) == ("promote", "2", "2")
-    assert last.reason.endswith(f"neither was proven better in {ended}.")
-    assert house.model().classes == [0, 1, 2]
-
-
-@pytest.mark.parametrize("pieces", [1, 20])
-def test_a_challenger_out_of_date_itself_is_rejected_and_the_drift_trains_anew_at_that_check(house: House, pieces: int) -> None:
-    """Labels that follow no rule at all: neither is better, both are worse than they were, however the labels are cut."""
-    tried(house, "shadow")
-    rows, _ = generate(400, 2, 0.05, "concept", 1.0, 3)
-    truth = np.random.default_rng(5).integers(0, 2, 400)
-    for some, said in zip(np.array_split(rows, pieces), np.array_split(truth, pieces), strict=True):
-        house.label(house.predict(some), said)
-        house.tick()
-    story = recorded(house)
-    first = next(each for each in story if each.action == "reject")
-    assert "out of date itself" in first.reason
-    assert (first.version, first.from_version) == ("2", "1")
-    after = story[story.index(first) + 1]
-    assert (after.action, after.version, after.evidence["check"]["decision"]) == ("train", None, "drift")
-
-
-def test_a_newer_winner_takes_its_place(house: House) -> None:
-    """At most one is on trial; the older one is rejected first."""
-    tried(house, "shadow")
-    feed(house, 40, "concept", 7)
-    train_now(house, "1", 190, "growth")
-    told = [(each.action, each.version) for each in recorded(house)[-2:]]
-    assert (told, on_trial(house)) == ([("reject", "2"), ("train", "3")], "3")
-    assert "takes its place" in recorded(house)[-2].reason
-    assert [state for _, state in house.told() if state in incidents.OPEN] == ["retraining"]
-
-
-def test_a_winner_that_needs_no_trial_any_more_ends_the_one_under_way(house: House) -> None:
-    """Declared anew without one while a training ran: it is promoted, and nobody is compared with who serves no more."""
-    tried(house, "shadow")
-    declare(house)
-    train_now(house, "1", 150)
-    told = [(each.action, each.version) for each in recorded(house)[-2:]]
-    assert (told, trial_of(house), house.model().champion) == ([("reject", "2"), ("promote", "3")], None, "3")
-    assert "serves no more" in recorded(house)[-2].reason
 
 
 def test_a_shadow_that_takes_its_worker_down_each_time_ends_the_trial(house: House) -> None:
