@@ -52,6 +52,25 @@ def say(error: ApiError) -> None:
     st.error(f"{error}{hints.get(error.status, '')}", icon=":material/error:")
 
 
+def asked_first(key: str, yes: str, no: str, act: Callable[[], str], icon: str) -> None:
+    """The two buttons of a question: do it and say what came of it, or leave it.
+
+    Args:
+        act: does it; returns the sentence.
+    """
+    with st.container(horizontal=True):
+        if st.button(yes, type="primary", key=f"{key}_yes"):
+            try:
+                said = act()
+            except ApiError as error:
+                say(error)
+                return
+            st.toast(said, icon=icon)
+            st.rerun()
+        if st.button(no, key=f"{key}_no"):
+            st.rerun()
+
+
 def followed(post: Callable[[], Job], said: Mapping[str, str]) -> Job | None:
     """Post a job and show how far it is until it has ended; None if it was refused, which is said then.
 

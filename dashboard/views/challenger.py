@@ -6,7 +6,7 @@ import streamlit as st
 
 from continual import ApiError, answers
 from dashboard import look, words
-from dashboard.stack import client, say
+from dashboard.stack import asked_first, client, say
 
 EVERY_S = 10
 
@@ -64,14 +64,9 @@ def _stop(name: str, version: str) -> None:
         f"v{words.unmarked(version)} of '{words.unmarked(name)}' is rejected, and the champion answers everything again. "
         "The decision is recorded."
     )
-    with st.container(horizontal=True):
-        if st.button("Stop it", type="primary", key="stop_trial_yes"):
-            try:
-                client().stop_trial(name)
-            except ApiError as error:
-                say(error)
-                return
-            st.toast(f"v{version} is rejected.", icon=":material/block:")
-            st.rerun()
-        if st.button("Let it go on", key="stop_trial_no"):
-            st.rerun()
+
+    def act() -> str:
+        client().stop_trial(name)
+        return f"v{words.unmarked(version)} is rejected."
+
+    asked_first("stop_trial", "Stop it", "Let it go on", act, ":material/block:")

@@ -6,7 +6,7 @@ import streamlit as st
 
 from continual import ApiError, answers
 from dashboard import charts, look, words
-from dashboard.stack import asking, client, say
+from dashboard.stack import asked_first, asking, client, say
 from dashboard.views import challenger, choosing
 
 EVERY_S = 10
@@ -164,14 +164,8 @@ def _roll_back(name: str, champion: str) -> None:
         f"The version that v{words.unmarked(champion)} replaced will serve '{words.unmarked(name)}' again, in every worker, "
         "within seconds. Its detector begins afresh, and labels from before now start no training. The decision is recorded."
     )
-    with st.container(horizontal=True):
-        if st.button("Roll back", type="primary", key="rollback_yes"):
-            try:
-                status = client().rollback(name)
-            except ApiError as error:
-                say(error)
-                return
-            st.toast(f"v{status.version} serves {words.unmarked(name)}.", icon=":material/undo:")
-            st.rerun()
-        if st.button("Keep it", key="rollback_no"):
-            st.rerun()
+
+    def act() -> str:
+        return f"v{client().rollback(name).version} serves {words.unmarked(name)}."
+
+    asked_first("rollback", "Roll back", "Keep it", act, ":material/undo:")
