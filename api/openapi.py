@@ -29,9 +29,11 @@ KEY = {
 MEANING = {
     200: "Here it is.", 201: "Made.", 202: "Accepted: see Location.", 204: "Done.", 400: "Malformed.", 401: "No valid token.",
     403: "The role is too small.", 404: "No such thing.", 406: "Not to be had in that form.", 409: "Not in this state.",
-    410: "No longer kept.", 413: "Too large.", 415: "Unknown media type.", 422: "It breaks the schema; errors says where.",
-    429: "Too many; see Retry-After.", 503: "Not now; see Retry-After.",
+    410: "No longer kept.", 413: "Too large.", 414: "The request line is too long.", 415: "Unknown media type.",
+    422: "It breaks the schema; errors says where.", 429: "Too many; see Retry-After.", 431: "The headers are too long.",
+    503: "Not now; see Retry-After.",
 }  # fmt: skip
+UNREADABLE = {414, 431}
 
 
 def document(described: Iterable[Described]) -> dict[str, Any]:
@@ -115,7 +117,7 @@ def _query(query: Query) -> dict[str, Any]:
 
 def _responses(route: Described, schemas: _Schemas) -> dict[str, Any]:
     refusals = {*route.refusals, *((401, 403, 429, 503) if route.role else ()), *((400, 413, 415, 422) if route.bodies else ())}
-    refusals |= {422} if route.query else set()
+    refusals |= UNREADABLE | ({422} if route.query else set())
     refusals |= {410, 422} if route.makes_job else set()
     responses: dict[str, Any] = {}
     for status, told in route.answers.items():

@@ -24,7 +24,9 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from api import unreadable
 from api.app import create_app
+from api.errors import Refused
 from api.express import Express
 from api.head import NotPlain
 from api.house import House
@@ -45,8 +47,6 @@ MOST_HEAD = SMALL_BODY = 64 << 10
 HEAD_END = b"\r\n\r\n"
 LENGTH = re.compile(rb"(?i)\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*(?:\r\n|$)")
 EXPECTS = re.compile(rb"(?i)\r\nexpect:")  # a sender that waits for 100 Continue, which a thread tells it
-TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 STAYS, GOES = b"Connection: keep-alive\r\n", b"Connection: close\r\n"
 
 
@@ -241,14 +241,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if _is_whole(line.held) or not line.held[:1].isupper():
             self._to_thread(line)
         elif len(line.held) > MOST_HEAD and HEAD_END not in line.held:
-            self._refuse(line, TOO_LONG)
+            self._refuse(line, unreadable.TOO_LONG)
         elif line.whole_until == math.inf:
             line.whole_until = time.monotonic() + WHOLE_S
             self._begun.append((line.whole_until, line))
 
-    def _refuse(self, line: Line, answer: bytes) -> None:
+    def _refuse(self, line: Line, refused: Refused) -> None:
         with suppress(OSError):  # a peer that is gone, or takes nothing, hears nothing
-            line.sock.send(answer)
+            line.sock.send(unreadable.answer(refused))
         self._leave(line)
         self._part(line)
 
@@ -274,6 +274,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.init()
         conn.parser.unreader.unread(held)
         return super().handle(conn)
+
+    def handle_error(self, _: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Answer what gunicorn could not read, or could not answer, as every refusal is."""
+        client.setblocking(False)
+        with suppress(OSError):
+            client.send(unreadable.answer(unreadable.refusal(exc, str(addr[0] if addr else ""))))
 
     def _keepalive_after(self, conn: Line, keepalive: bool) -> bool:
         """What is left of a refused body has been waited for already (`bodies.drain`); gunicorn would wait 5 s more."""
@@ -306,7 +312,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         while self._begun and self._begun[0][0] <= now:
             until, line = self._begun.popleft()
             if line.whole_until == until and line in self.keepalived_conns:
-                self._refuse(line, TOO_LATE)
+                self._refuse(line, unreadable.TOO_LATE)
         for line in [line for line, until in self._parting.items() if until <= now]:
             self._end(line)
 

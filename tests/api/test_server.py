@@ -334,3 +334,31 @@ def test_a_head_that_does_not_come_is_408_and_an_endless_one_431(
     assert long.recv(4096).startswith(b"HTTP/1.1 431 ")
     assert late.recv(4096).startswith(b"HTTP/1.1 408 ")
     assert late.recv(4096) == b""
+
+
+@pytest.mark.parametrize(
+    ("status", "sent"),
+    [
+        (414, b"GET /jobs?model=" + b"x" * 5_000 + b" HTTP/1.1\r\nHost: here\r\n\r\n"),
+        (431, b"GET /jobs HTTP/1.1\r\nHost: here\r\nX-Long: " + b"x" * 9_000 + b"\r\n\r\n"),
+        (400, b"GE(T <script> HTTP/1.1\r\nHost: here\r\n\r\n"),
+        (417, b"GET /livez HTTP/1.1\r\nHost: here\r\nExpect: <script>\r\n\r\n"),
+        (501, b"POST /predict HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: <script>\r\n\r\n"),
+    ],
+)
+def test_what_is_no_request_is_refused_by_a_problem(
+    crowd: Callable[[bytes, int], list[socket.socket]], status: int, sent: bytes
+) -> None:
+    """As any other, with an id and the headers of every answer, and nothing of what was sent; then the connection is closed."""
+    (line,) = crowd(sent, 1)
+    answer = b""
+    while piece := line.recv(65_536):
+        answer += piece
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *rest = head.decode().splitlines()
+    headers = dict(each.split(": ", 1) for each in rest)
+    problem = json.loads(body)
+    assert first.startswith(f"HTTP/1.1 {status} ") and problem["status"] == status
+    assert (headers["Content-Type"], headers["Connection"]) == ("application/problem+json", "close")
+    assert (headers["X-Content-Type-Options"], headers["X-Request-ID"]) == ("nosniff", problem["request_id"])
+    assert b"script" not in answer and problem["detail"]
