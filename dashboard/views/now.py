@@ -57,7 +57,7 @@ def _notice() -> str:
     now = datetime.now(UTC)
     for status, kind, said in (
         ("dead", None, "A job took its worker down on every attempt: see it on Jobs, under dead."),
-        ("failed", "notify", "Discord took no notification: look at the webhook, and at the job's error on Jobs."),
+        ("failed", "notify", "A channel took no notification: on Jobs, under failed, it says why; Settings sends a test."),
     ):
         for job in client().jobs(status=status, kind=kind, limit=1):
             if (now - job.created_at).total_seconds() < RECENT_S:
