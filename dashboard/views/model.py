@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import streamlit as st
 
 from continual import ApiError, answers
@@ -30,6 +33,7 @@ def _over_time(model: answers.Model) -> None:
     span = st.segmented_control("Time shown", list(SPANS), default="24 h", required=True, key="span")
     try:
         timeline, status = client().timeline(model.name, hours=SPANS[span or "24 h"]), client().status(model.name)
+        newest = client().checks(model.name, limit=1).entries
     except ApiError as error:
         say(error)
         return
@@ -45,6 +49,14 @@ def _over_time(model: answers.Model) -> None:
     look.heading("Evidence against the champion")
     st.altair_chart(charts.evidence(timeline, look.zone()), alt="The detector's evidence against its limit, logarithmic")
     st.caption("An alarm is raised where the evidence reaches the limit (dashed): by chance at most once in so many rows.")
+    if newest and (tested := newest[0].everything.get("probation")):
+        st.caption(_probation(tested))
+
+
+def _probation(tested: Mapping[str, Any]) -> str:
+    """How the champion stands beside the version that it replaced."""
+    proof = f"evidence that it was better {words.figure(tested['statistic'], 2)}, and it is back at {tested['limit']:,.0f}"
+    return f"On probation: v{tested['against']} is asked for the same {words.count(tested['rows'], 'labelled row')}; {proof}."
 
 
 def _duel(model: answers.Model) -> None:

@@ -56,6 +56,8 @@ def story(database: Database) -> Database:
             features = [{**SEEN, "histogram": {"counts": [5, 5, 600], "missing": 2}}] if n == 4 else []
             said = {"decision": "ok", "labels_seen": 60, "statistic": 10.0**n, "limit": 1e4, "version": "2" if n > 2 else "1"}
             result = {**said, "performance": performance, "recent_performance": performance, "features": features}
+            if n == 4:
+                result["probation"] = {"against": "1", "rows": 1_300, "statistic": 0.25, "limit": 1_000.0}
             checks.add(tx, Check(first_id(at), f"job-{n}", "plane", at, result))
         champions.record(
             tx, "plane", "train", None, "1", f"It got worse. {EVIL}", now - 99, "j", {"check": {"decision": "drift"}}
@@ -105,6 +107,7 @@ def test_the_model_page_has_charts_decisions_and_versions(show: Shown, story: Da
     assert [label.split("**")[1] for label in labels][:2] == ["Promotion", "Training"]
     said = text_of(shown)
     assert "PSI 0.90" in said
+    assert "v1 is asked for the same 1,300 labelled rows; evidence that it was better 0.25, and it is back at 1,000." in said
     assert "champion" in said
     assert EVIL not in said + "".join(labels)
 
