@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 from storage import incidents, jobs
 from tests.notify.webhook import Answer, Webhook, webhook
 from tests.workers.conftest import House
+from workers import tasks
 from workers.incidents import tell
 from workers.watch import REST_S
 
@@ -77,6 +79,87 @@ def test_a_main_channel_that_is_dead_keeps_no_other_from_hearing(house: House, d
         told(house, "drift:default", "alarm")
         told(house, "drift:default", "retraining")
     assert (len(discord.seen), len(other.seen)) == (2, 2)
+
+
+def notified(house: House, **asked: object) -> Any:
+    """The result of a notify job, or its error where it failed."""
+    job_id = house.post("notify", "default", msgspec.json.encode(asked))
+    house.settle()
+    job = house.job(job_id)
+    return msgspec.json.decode(job.result or job.error or "null")
+
+
+def test_what_was_told_is_not_told_again_and_a_move_is_an_edit(house: House, discord: Webhook) -> None:
+    """As where a worker died between Discord's answer and the end of its job."""
+    with_channels(house, discord)
+    told(house, "drift:default", "alarm")
+    with house.db.read() as tx:
+        incident = incidents.find_open(tx, "drift:default")
+        (first,) = jobs.listed(tx, "notify", None, None, 10, None).entries
+    assert incident is not None and house.result(first.id)["told"] == "sent"
+    assert notified(house, incident_id=incident.id)["told"] == "already"
+    assert len(discord.seen) == 1
+    told(house, "drift:default", "retraining")
+    with house.db.read() as tx:
+        newest = jobs.listed(tx, "notify", None, None, 1, None).entries[0]
+    assert house.result(newest.id)["told"] == "edited"
+    assert [each.method for each in discord.seen] == ["POST", "PATCH"]
+
+
+def test_a_channel_that_was_down_hears_of_the_newest_move_alone(house: House, discord: Webhook) -> None:
+    """What it missed stands in that message, and is not sent after it."""
+    with webhook() as other:
+        other.answers = [Answer(503)]
+        with_channels(house, discord, other.url.replace("http", "json", 1))
+        told(house, "drift:default", "alarm")
+        told(house, "drift:default", "mended")
+        with house.db.read() as tx:
+            (late,) = jobs.listed(tx, "notify", "queued", None, 10, None).entries
+        tasks.carry(house.room, "notify", [late.id], "again")
+        assert house.result(late.id)["told"] == "later"
+    assert [(b"alarm" in each.body, b"mended" in each.body) for each in other.seen] == [(True, False), (True, True)]
+
+
+def test_an_address_or_an_incident_that_is_gone_is_told_in_the_jobs_error(house: House, discord: Webhook) -> None:
+    """APPRISE_URLS was made shorter, or the incident pruned, since the job was made."""
+    with webhook() as other:
+        with_channels(house, discord, other.url.replace("http", "json", 1))
+        told(house, "drift:default", "alarm")
+        with house.db.read() as tx:
+            incident = incidents.find_open(tx, "drift:default")
+        assert incident is not None
+        gone = notified(house, incident_id=incident.id, other=1)
+        assert (gone["type"], "no address number 2" in gone["message"]) == ("notify_refused", True)
+        assert notified(house, incident_id="nothing")["type"] == "no_incident"
+
+
+def test_a_message_says_how_its_incident_stands_and_carries_a_picture_where_that_says_more(
+    house: House, discord: Webhook
+) -> None:
+    """A drift has both; a component of the stack has no course, and what was only told has no state."""
+    for _ in range(3):
+        house.tick()
+    rng = np.random.default_rng(3)
+    for _ in range(2):
+        rows = rng.standard_normal((150, 2))
+        house.label(house.predict(rows), rows[:, 0] > 0)
+        house.tick()
+    with_channels(house, discord)
+    now, stack = house.clock(), ("failure", "opened", "beat is down", ["no sign of life"])
+    with house.db.begin() as tx:
+        jobs.add(tx, [tell(house.room, tx, "component:beat", *stack, now)])  # type: ignore[arg-type]
+        jobs.add(tx, [tell(house.room, tx, "dead:j", "failure", "told", "A job of default is dead", ["j"], now, "default")])
+        jobs.add(tx, [tell(house.room, tx, "drift:default", "drift", "retraining", "Drift", ["alarm"], now, "default")])
+    house.settle()
+    found = {each.payload["embeds"][0]["title"]: each for each in discord.seen}
+    states = {
+        title: [field["value"] for field in each.payload["embeds"][0]["fields"] if field["name"] == "state"]
+        for title, each in found.items()
+    }
+    assert states == {"beat is down": ["opened"], "A job of default is dead": [], "Drift": ["retraining"]}
+    assert {title: "files[0]" in each.parts for title, each in found.items() if "multipart" in each.content_type} == {
+        "Drift": True
+    }
 
 
 def test_a_channel_that_edits_nothing_misses_no_line_of_what_moved_on_meanwhile(house: House, discord: Webhook) -> None:
