@@ -55,7 +55,9 @@ def _over_time(model: answers.Model) -> None:
 
 def _probation(tested: Mapping[str, Any]) -> str:
     """How the champion stands beside the version that it replaced."""
-    proof = f"evidence that it was better {words.figure(tested['statistic'], 2)}, and it is back at {tested['limit']:,.0f}"
+    proof = (
+        f"evidence that it was better is {words.figure(tested['statistic'], 2)}, and at {tested['limit']:,.0f} it serves again"
+    )
     return f"On probation: v{tested['against']} is asked for the same {words.count(tested['rows'], 'labelled row')}; {proof}."
 
 

@@ -107,7 +107,9 @@ def test_the_model_page_has_charts_decisions_and_versions(show: Shown, story: Da
     assert [label.split("**")[1] for label in labels][:2] == ["Promotion", "Training"]
     said = text_of(shown)
     assert "PSI 0.90" in said
-    assert "v1 is asked for the same 1,300 labelled rows; evidence that it was better 0.25, and it is back at 1,000." in said
+    assert (
+        "v1 is asked for the same 1,300 labelled rows; evidence that it was better is 0.25, and at 1,000 it serves again" in said
+    )
     assert "champion" in said
     assert EVIL not in said + "".join(labels)
 
