@@ -33,13 +33,14 @@ from workers.lease import Claim
 from workers.newest import Newest
 from workers.probation import OnProbation, Worse
 from workers.room import Room
-from workers.run import Done, JobFailed
+from workers.run import Done, JobFailed, TryLater
 from workers.shelf import Loaded
 from workers.trial import Ended, OnTrial
 from workers.verdicts import Verdict
 
 WINDOW = 2_000  # newest labelled rows that the shown performance is of
 RECENT = 200  # newest labelled rows that show a change at once
+OVERTAKEN_TIMES = 3  # that a check is made again
 ESTIMATED = 1_000  # rows that it is estimated from where there are no labels
 GENERATED = {"samples": 1_000, "features": 2, "noise": 0.05, "drift": "none", "strength": 0.0, "seed": 7}
 
@@ -300,19 +301,24 @@ def _result(model: Model, verdict: Verdict, seen: Seen, train: str | None) -> di
     }
 
 
+def _overtaken(by: str) -> TryLater:
+    """Something began or ended while the check ran: it is made again, at once."""
+    return TryLater(f"{by} while the check ran", 0.0, OVERTAKEN_TIMES)
+
+
 def _advance(tx: Connection, current: Model, seen: Seen) -> None:
     """Where the detector and the trial stand after this check, if it looked at the champion and not at who serves in its stead.
 
     Raises:
-        JobFailed: `superseded`: one of them is another's by now.
+        TryLater: one of them is another's by now.
     """
     if current.champion == seen.before.version:
         if detectors.get(tx, current.name, seen.before.version) is None:
             detectors.begin(tx, seen.after)
         elif not detectors.advance(tx, seen.before, seen.after):
-            raise JobFailed("superseded", "The detector was set afresh while the check ran.")
+            raise _overtaken("the detector was set afresh")
         if seen.trial is not None and not trials.advance(tx, seen.trial.after):
-            raise JobFailed("superseded", "The trial ended while the check ran.")
+            raise _overtaken("the trial ended")
 
 
 def _swap(
@@ -357,11 +363,11 @@ def _settle(
     """Record the check, where its detector stands, and what it leads to.
 
     Raises:
-        JobFailed: `superseded`: what it found is of a version that serves no more, or of a detector or a trial that is over.
+        TryLater: what it found is of a version that serves no more, or of a detector or a trial that is over.
     """
     current = models.lock(tx, model.name)
     if current.champion != model.champion:
-        raise JobFailed("superseded", f"Version {current.champion} began to serve while the check ran.")
+        raise _overtaken(f"version {current.champion} began to serve")
     coverage.keep(tx, model.name, seen.coverage.days)
     _advance(tx, current, seen)
     if seen.worse is not None or (seen.ended is not None and seen.ended.action == "promote"):
