@@ -34,6 +34,17 @@ def with_channels(house: House, discord: Webhook | None, others: str = "") -> No
     house.room = replace(house.room, settings=house.settings.model_copy(update=urls))
 
 
+def with_a_course(house: House) -> None:
+    """A champion, and checks of labelled rows."""
+    for _ in range(3):
+        house.tick()
+    rng = np.random.default_rng(3)
+    for _ in range(2):
+        rows = rng.standard_normal((150, 2))
+        house.label(house.predict(rows), rows[:, 0] > 0)
+        house.tick()
+
+
 def told(house: House, key: str, line: str, **more: float) -> None:
     with house.db.begin() as tx:
         news = tell(house.room, tx, key, "drift", "opened", "Drift in default", [line], house.clock(), "default", **more)
@@ -43,13 +54,7 @@ def told(house: House, key: str, line: str, **more: float) -> None:
 
 def test_a_drift_s_message_carries_the_picture_of_its_course(house: House, discord: Webhook) -> None:
     """The model has a champion and checks: Discord gets one message, its edit, and a PNG with each."""
-    for _ in range(3):
-        house.tick()
-    rng = np.random.default_rng(3)
-    for _ in range(2):
-        rows = rng.standard_normal((150, 2))
-        house.label(house.predict(rows), rows[:, 0] > 0)
-        house.tick()
+    with_a_course(house)
     with_channels(house, discord)
     told(house, "drift:default", "alarm")
     told(house, "drift:default", "retraining")
@@ -137,13 +142,7 @@ def test_a_message_says_how_its_incident_stands_and_carries_a_picture_where_that
     house: House, discord: Webhook
 ) -> None:
     """A drift has both; a component of the stack has no course, and what was only told has no state."""
-    for _ in range(3):
-        house.tick()
-    rng = np.random.default_rng(3)
-    for _ in range(2):
-        rows = rng.standard_normal((150, 2))
-        house.label(house.predict(rows), rows[:, 0] > 0)
-        house.tick()
+    with_a_course(house)
     with_channels(house, discord)
     now, stack = house.clock(), ("failure", "opened", "beat is down", ["no sign of life"])
     with house.db.begin() as tx:
