@@ -120,15 +120,15 @@ class Client:
     def wait(self, job: answers.Job | str, timeout_s: float = math.inf, told: Told | None = None) -> answers.Job:
         """The job at its end, or as it is after `timeout_s`; `told` hears of each change of state or progress."""
         job_id, deadline = job if isinstance(job, str) else job.id, time.monotonic() + timeout_s
-        seen, most = None, LONGEST_WAIT_S if told is None else LOOK_S
+        seen, held = None, LONGEST_WAIT_S if told is None else 0.0  # whoever listens hears how it is, and then of each change
         while True:
             rest = max(0.0, deadline - time.monotonic())
-            found = self.job(job_id, wait_s=min(rest, most) if seen or told is None else 0.0)
+            found = self.job(job_id, wait_s=min(rest, held))
             if told is not None and found != seen:
                 told(found)
+                seen, held = found, LOOK_S
             if found.ended or time.monotonic() >= deadline:
                 return found
-            seen = found
 
     def events(self, job_id: str) -> Iterator[answers.Job]:
         """The job as it is now, and again at each change, to its end; a broken stream is taken up again."""

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -101,25 +101,32 @@ def _two_columns(file: Path, by: str, column: str) -> Iterator[Path]:
     Raises:
         click.UsageError: a column of a CSV file is missing; another form has its labels in another column.
     """
-    if media_of(file.name) != CSV:
-        if column != LABEL:
-            raise click.UsageError(f"--column is for CSV: in {file.suffix} files the labels' column is called {LABEL}.")
+    if media_of(file.name) == CSV:
+        _look_for(file, {by, column})
+    elif column != LABEL:
+        raise click.UsageError(f"--column is for CSV: in {file.suffix} files the labels' column is called {LABEL}.")
+    if column == LABEL:
         yield file
         return
-    with file.open(newline="", encoding="utf-8-sig") as opened:
-        reader = csv.DictReader(opened)
-        missing = {by, column} - set(reader.fieldnames or ())
-        if missing:
-            has = ", ".join(reader.fieldnames or ["none"])
-            raise click.UsageError(f"{file} has no column {', '.join(sorted(missing))}; it has {has}.")
-        if column == LABEL:
-            yield file
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder, "labels.csv")
-            with copy.open("w", newline="", encoding="utf-8") as written:
-                csv.writer(written).writerows([(by, LABEL), *((row[by], row[column]) for row in reader)])
-            yield copy
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "labels.csv")
+        with _csv(file) as opened, copy.open("w", newline="", encoding="utf-8") as written:
+            writer = csv.writer(written)
+            writer.writerow((by, LABEL))
+            writer.writerows((row[by], row[column]) for row in csv.DictReader(opened))  # one by one: there may be millions
+        yield copy
+
+
+def _look_for(file: Path, columns: set[str]) -> None:
+    with _csv(file) as opened:
+        there = next(csv.reader(opened), [])
+    missing = columns - set(there)
+    if missing:
+        raise click.UsageError(f"{file} has no column {', '.join(sorted(missing))}; it has {', '.join(there or ['none'])}.")
+
+
+def _csv(file: Path) -> TextIO:
+    return file.open(newline="", encoding="utf-8-sig")
 
 
 def _writable(out: Path | None) -> None:

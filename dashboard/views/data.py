@@ -84,12 +84,8 @@ def _labels() -> None:
     if given is None or not st.button("Send labels", type="primary"):
         return
     table = Table(given.name, given.getvalue())
-    states = {"queued": "Waiting in the queue…", "running": "Storing the labels…"}
-    job = followed(lambda: client().upload_labels(table, job_id or None), states)
+    job = _ended_well(lambda: client().upload_labels(table, job_id or None), "Storing the labels…")
     if job is None:
-        return
-    if not job.succeeded:
-        st.error(words.unmarked(job.failure))
         return
     told = job.result
     stored, known = words.count(told["accepted"], "label"), f"{told['duplicate']:,} known already"
@@ -122,12 +118,9 @@ def _generate(model: answers.Model) -> None:
 
 
 def _follow(post: Callable[[], answers.Job], said: str) -> None:
-    """Post a job, and show how far it is until it has ended."""
-    job = followed(post, {"queued": "Waiting in the queue…", "running": said})
+    """Post a job that makes rows, and show how far it is until it has ended."""
+    job = _ended_well(post, said)
     if job is None:
-        return
-    if not job.succeeded:
-        st.error(words.unmarked(job.failure))
         return
     result = job.result or {}
     left_out = f", {result['rejected']:,} left out" if result.get("rejected") else ""
@@ -135,6 +128,15 @@ def _follow(post: Callable[[], answers.Job], said: str) -> None:
     st.success(f"{stored}{left_out}. The next check scores the champion on them; then they are history.")
     if job.kind == "generate":
         _sample(job)
+
+
+def _ended_well(post: Callable[[], answers.Job], said: str) -> answers.Job | None:
+    """A job that is posted and followed to its end; None where it has no result, which is said."""
+    job = followed(post, {"queued": "Waiting in the queue…", "running": said})
+    if job is None or job.succeeded:
+        return job
+    st.error(words.unmarked(job.failure))
+    return None
 
 
 def _sample(job: answers.Job) -> None:
